@@ -1,0 +1,1 @@
+"""From MJCF and URDF to a `Model`, through MuJoCo's own compiler."""

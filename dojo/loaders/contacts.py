@@ -1,0 +1,192 @@
+"""Contact candidates: MuJoCo's filters, and the features of each convex geom."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import mujoco
+import numpy as np
+
+from dojo.loaders.findings import Findings, listing
+from dojo.loaders.geoms import Geoms, hull_corners
+from dojo.loaders.names import geom_name
+from dojo.loaders.unsupported import disabled
+from dojo.model.topology import WORLD, ContactGroup, FeatureKind, GeomKind
+
+_DISABLE = mujoco.mjtDisableBit
+_LARGER, _PLANES, _BODYS = 0, 1, 2
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pair:
+    """Two MuJoCo geoms that may touch; `explicit` is the row of its <pair>, or -1."""
+
+    geom1: int
+    geom2: int
+    condim: int
+    explicit: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Feature:
+    """One row of a ContactGroup, before grouping."""
+
+    kind: FeatureKind
+    center_map: np.ndarray
+    radius_map: np.ndarray
+    vertex: np.ndarray | None = None
+
+
+def read_contacts(
+    m: mujoco.MjModel, geoms: Geoms, found: Findings
+) -> tuple[tuple[ContactGroup, ...], dict[str, np.ndarray]]:
+    """The contact groups, frictional ones first, and their parameters."""
+    rows: dict[tuple[bool, FeatureKind], list[tuple[_Pair, int, int, _Feature, int]]] = {}
+    vertices: list[np.ndarray] = []
+    refused: list[str] = []
+    for pair in _candidate_pairs(m, found):
+        if pair.geom1 not in geoms.index or pair.geom2 not in geoms.index:
+            continue
+        first, second = geoms.index[pair.geom1], geoms.index[pair.geom2]
+        plane, body = (first, second) if geoms.kinds[first] == "plane" else (second, first)
+        if geoms.kinds[plane] != "plane" or geoms.link[plane] != WORLD:
+            refused.append(f"{geom_name(m, pair.geom1)}-{geom_name(m, pair.geom2)}")
+            continue
+        if geoms.kinds[body] == "plane":
+            continue  # MuJoCo, too, lets planes pass through each other.
+        for feature in _features(geoms, body, found):
+            row = -1
+            if feature.vertex is not None:
+                row = len(vertices)
+                vertices.append(feature.vertex)
+            key = (pair.condim > 1, feature.kind)
+            rows.setdefault(key, []).append((pair, plane, body, feature, row))
+    if refused:
+        found.refuse("body-body collision", f"{len(refused)} pairs: {listing(refused)}")
+    order = sorted(rows, key=lambda key: (not key[0], key[1]))
+    groups = tuple(_group(m, geoms, key, rows[key]) for key in order)
+    return groups, {
+        "mesh_vertices": np.array(vertices, dtype=float).reshape(-1, 3),
+        "pair_friction": m.pair_friction[:, 0].copy(),
+    }
+
+
+def _group(
+    m: mujoco.MjModel,
+    geoms: Geoms,
+    key: tuple[bool, FeatureKind],
+    rows: list[tuple[_Pair, int, int, _Feature, int]],
+) -> ContactGroup:
+    mujoco_index = {i: g for g, i in geoms.index.items()}
+
+    def rule(plane: int, body: int) -> int:
+        ahead = m.geom_priority[mujoco_index[plane]] - m.geom_priority[mujoco_index[body]]
+        return _PLANES if ahead > 0 else _BODYS if ahead < 0 else _LARGER
+
+    return ContactGroup(
+        kind=key[1],
+        frictional=key[0],
+        plane=np.array([plane for _, plane, _, _, _ in rows]),
+        geom=np.array([body for _, _, body, _, _ in rows]),
+        center_map=np.array([f.center_map for _, _, _, f, _ in rows]),
+        radius_map=np.array([f.radius_map for _, _, _, f, _ in rows]),
+        vertex=np.array([row for _, _, _, _, row in rows]),
+        friction_rule=np.array([rule(plane, body) for _, plane, body, _, _ in rows]),
+        pair=np.array([pair.explicit for pair, _, _, _, _ in rows]),
+    )
+
+
+def _candidate_pairs(m: mujoco.MjModel, found: Findings) -> list[_Pair]:
+    """Geom pairs after MuJoCo's filters; explicit pairs win over dynamic ones."""
+    if disabled(m, _DISABLE.mjDSBL_CONTACT) or disabled(m, _DISABLE.mjDSBL_CONSTRAINT):
+        return []
+    pairs = {}
+    for g1, g2 in _dynamic_pairs(m):
+        p1, p2 = m.geom_priority[g1], m.geom_priority[g2]
+        d1, d2 = int(m.geom_condim[g1]), int(m.geom_condim[g2])
+        pairs[(g1, g2)] = _Pair(g1, g2, max(d1, d2) if p1 == p2 else (d1 if p1 > p2 else d2), -1)
+    for k in range(m.npair):
+        g1, g2 = sorted((int(m.pair_geom1[k]), int(m.pair_geom2[k])))
+        pairs[(g1, g2)] = _Pair(g1, g2, int(m.pair_dim[k]), k)
+    _note_approximations(m, list(pairs.values()), found)
+    return list(pairs.values())
+
+
+def _dynamic_pairs(m: mujoco.MjModel) -> Iterator[tuple[int, int]]:
+    collides = np.flatnonzero(m.geom_contype | m.geom_conaffinity)
+    excluded = {int(s) for s in m.exclude_signature}
+    for k, g1 in enumerate(collides):
+        for g2 in collides[k + 1 :]:
+            mask = (m.geom_contype[g1] & m.geom_conaffinity[g2]) | (
+                m.geom_contype[g2] & m.geom_conaffinity[g1]
+            )
+            if mask and not _filtered(m, int(m.geom_bodyid[g1]), int(m.geom_bodyid[g2]), excluded):
+                yield int(g1), int(g2)
+
+
+def _filtered(m: mujoco.MjModel, b1: int, b2: int, excluded: set[int]) -> bool:
+    """MuJoCo's body filters: same weld group, parent and child, <exclude>."""
+    low, high = min(b1, b2), max(b1, b2)
+    if (low << 16) + high in excluded:
+        return True
+    w1, w2 = int(m.body_weldid[b1]), int(m.body_weldid[b2])
+    if w1 == w2:
+        return True
+    if disabled(m, _DISABLE.mjDSBL_FILTERPARENT) or not (w1 and w2):
+        return False
+    up1, up2 = (int(m.body_weldid[m.body_parentid[w]]) for w in (w1, w2))
+    return w1 == up2 or w2 == up1
+
+
+def _note_approximations(m: mujoco.MjModel, pairs: list[_Pair], found: Findings) -> None:
+    rolling = sum(p.condim > 3 for p in pairs)
+    if rolling:
+        found.note(f"{rolling} contact pairs with condim 4 or 6: approximated by condim 3")
+    if any(p.condim > 1 and p.explicit >= 0
+           and m.pair_friction[p.explicit, 0] != m.pair_friction[p.explicit, 1] for p in pairs):
+        found.note("anisotropic friction of pairs: the first coefficient is used for both directions")
+    used = sorted({g for p in pairs for g in (p.geom1, p.geom2)})
+    if np.any(m.geom_margin[used]) or np.any(m.geom_gap[used]) or np.any(m.pair_margin):
+        found.note("contact margin and gap: approximated as zero")
+
+
+def _features(geoms: Geoms, g: int, found: Findings) -> list[_Feature]:
+    kind, zero = geoms.kinds[g], np.zeros((3, 3))
+    if kind == "mesh":
+        mesh = geoms.mesh[g]
+        assert mesh is not None
+        corners = hull_corners(mesh, geoms.names[g], found)
+        return [_Feature("point", zero, np.zeros(3), corner) for corner in corners]
+    return _PRIMITIVE_FEATURES[kind]
+
+
+def _map(*entries: tuple[int, int, float]) -> np.ndarray:
+    """Matrix of a centre that is linear in the size."""
+    matrix = np.zeros((3, 3))
+    for row, column, value in entries:
+        matrix[row, column] = value
+    return matrix
+
+
+_RADIUS, _POINT = np.array([1.0, 0.0, 0.0]), np.zeros(3)
+_SIGNS = (-1.0, 1.0)
+# A disc is exact but blunt when it stands flat; four corners of its rim carry it then.
+_RIM = [(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)]
+_PRIMITIVE_FEATURES: dict[GeomKind, list[_Feature]] = {
+    "sphere": [_Feature("point", _map(), _RADIUS)],
+    "capsule": [_Feature("point", _map((2, 1, s)), _RADIUS) for s in _SIGNS],
+    "box": [
+        _Feature("point", _map((0, 0, a), (1, 1, b), (2, 2, c)), _POINT)
+        for a in _SIGNS
+        for b in _SIGNS
+        for c in _SIGNS
+    ],
+    "ellipsoid": [_Feature("ellipsoid", _map(), _POINT)],
+    "cylinder": [
+        *[_Feature("disc", _map((2, 1, s)), _RADIUS) for s in _SIGNS],
+        *[
+            _Feature("point", _map((0, 0, x), (1, 0, y), (2, 1, s)), _POINT)
+            for s in _SIGNS
+            for x, y in _RIM
+        ],
+    ],
+}

@@ -1,0 +1,146 @@
+"""Bodies and joints to links: one joint each, fixed bodies merged into their parents."""
+
+import dataclasses
+
+import mujoco
+import numpy as np
+
+from dojo.loaders.findings import Findings, listing
+from dojo.loaders.names import body_name, joint_name
+from dojo.loaders.unsupported import disabled
+from dojo.model.errors import ModelError
+from dojo.model.topology import WORLD, JointKind
+
+_KINDS: dict[int, JointKind] = {
+    int(mujoco.mjtJoint.mjJNT_FREE): "free",
+    int(mujoco.mjtJoint.mjJNT_BALL): "ball",
+    int(mujoco.mjtJoint.mjJNT_HINGE): "hinge",
+    int(mujoco.mjtJoint.mjJNT_SLIDE): "slide",
+}
+_DISABLE = mujoco.mjtDisableBit
+
+
+@dataclasses.dataclass(frozen=True)
+class Pose:
+    """Position and wxyz quaternion."""
+
+    pos: np.ndarray
+    quat: np.ndarray
+
+    def __matmul__(self, other: "Pose") -> "Pose":
+        moved, quat = np.zeros(3), np.zeros(4)
+        mujoco.mju_rotVecQuat(moved, other.pos, self.quat)
+        mujoco.mju_mulQuat(quat, self.quat, other.quat)
+        return Pose(self.pos + moved, quat)
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """Rotation matrix."""
+        flat = np.zeros(9)
+        mujoco.mju_quat2Mat(flat, self.quat)
+        return flat.reshape(3, 3)
+
+
+def identity() -> Pose:
+    """The identity pose."""
+    return Pose(np.zeros(3), np.array([1.0, 0.0, 0.0, 0.0]))
+
+
+@dataclasses.dataclass
+class Links:
+    """The links of a compiled model, as plain arrays."""
+
+    parent: np.ndarray
+    kinds: tuple[JointKind, ...]
+    link_names: tuple[str, ...]
+    joint_names: tuple[str, ...]
+    body_link: np.ndarray  # (nbody,) link that carries each body
+    body_pose: list[Pose]  # pose of each body in its link
+    parameters: dict[str, np.ndarray]
+
+
+def read_links(m: mujoco.MjModel, found: Findings) -> Links:
+    """One link per joint, in MuJoCo's order; the last link of a body carries its mass."""
+    parent = np.full(m.njnt, WORLD)
+    rest = [identity() for _ in range(m.njnt)]
+    body_link = np.full(m.nbody, WORLD)
+    body_pose = [identity() for _ in range(m.nbody)]
+    link_names = [""] * m.njnt
+    merged = []
+    for b in range(1, m.nbody):
+        up = m.body_parentid[b]
+        placed = body_pose[up] @ Pose(m.body_pos[b], m.body_quat[b])
+        first, count = m.body_jntadr[b], m.body_jntnum[b]
+        if count == 0:
+            body_link[b], body_pose[b] = body_link[up], placed
+            merged.append(body_name(m, b))
+            continue
+        for j in range(first, first + count):
+            parent[j] = body_link[up] if j == first else j - 1
+            link_names[j] = f"{body_name(m, b)}/{joint_name(m, j)}"
+        if _KINDS[int(m.jnt_type[first])] != "free":
+            rest[first] = placed
+        body_link[b] = first + count - 1
+        link_names[body_link[b]] = body_name(m, b)
+    if merged:
+        found.note(f"{len(merged)} bodies without joint merged into their parents: {listing(merged)}")
+    kinds = tuple(_KINDS[int(t)] for t in m.jnt_type)
+    parameters = _joint_parameters(m, kinds) | _inertial_parameters(m, body_link, body_pose)
+    parameters["link_pos"] = np.array([p.pos for p in rest]).reshape(-1, 3)
+    parameters["link_quat"] = np.array([p.quat for p in rest]).reshape(-1, 4)
+    names = tuple(joint_name(m, j) for j in range(m.njnt))
+    return Links(parent, kinds, tuple(link_names), names, body_link, body_pose, parameters)
+
+
+def _joint_parameters(m: mujoco.MjModel, kinds: tuple[JointKind, ...]) -> dict[str, np.ndarray]:
+    scalar = np.array([k in ("hinge", "slide") for k in kinds], dtype=bool)
+    hinge_or_ball = np.array([k in ("hinge", "ball") for k in kinds], dtype=bool)
+    spring = not disabled(m, _DISABLE.mjDSBL_SPRING)
+    damper = not disabled(m, _DISABLE.mjDSBL_DAMPER)
+    return {
+        "joint_axis": np.where(scalar[:, None], m.jnt_axis, 0.0),
+        "joint_anchor": np.where(hinge_or_ball[:, None], m.jnt_pos, 0.0),
+        "joint_ref": np.where(scalar, m.qpos0[m.jnt_qposadr], 0.0),
+        "joint_stiffness": m.jnt_stiffness * spring,
+        "spring_ref": m.qpos_spring.copy(),
+        "dof_damping": m.dof_damping * damper,
+        "dof_armature": m.dof_armature.copy(),
+        "q_rest": m.qpos0.copy(),
+    }
+
+
+def _inertial_parameters(
+    m: mujoco.MjModel, body_link: np.ndarray, body_pose: list[Pose]
+) -> dict[str, np.ndarray]:
+    mass = np.zeros(m.njnt)
+    moment = np.zeros((m.njnt, 3))
+    about_origin = np.zeros((m.njnt, 3, 3))
+    for b in range(1, m.nbody):
+        link = body_link[b]
+        if link == WORLD:
+            continue
+        inertial = body_pose[b] @ Pose(m.body_ipos[b], m.body_iquat[b])
+        rotation, com = inertial.matrix, inertial.pos
+        mass[link] += m.body_mass[b]
+        moment[link] += m.body_mass[b] * com
+        about_origin[link] += rotation @ np.diag(m.body_inertia[b]) @ rotation.T
+        about_origin[link] += m.body_mass[b] * (com @ com * np.eye(3) - np.outer(com, com))
+    com = moment / np.where(mass > 0, mass, 1.0)[:, None]
+    steiner = np.einsum("i,ij,ij->i", mass, com, com)[:, None, None] * np.eye(3)
+    steiner -= np.einsum("i,ij,ik->ijk", mass, com, com)
+    return {"link_mass": mass, "link_com": com, "link_inertia": about_origin - steiner}
+
+
+def check_mass_matrix(m: mujoco.MjModel, source: str) -> None:
+    """Every degree of freedom must move some inertia.
+
+    Raises:
+        ModelError: naming the joint that moves none.
+    """
+    for d in range(m.nv):
+        if not m.dof_M0[d] > 1e-12:
+            raise ModelError(
+                f"{source}: joint {joint_name(m, m.dof_jntid[d])} moves no inertia, the mass "
+                "matrix is singular. Give the bodies below it mass and inertia, or the joint an "
+                "armature."
+            )

@@ -1,0 +1,127 @@
+"""`load`: the way from a file to a Model."""
+
+import os
+from collections.abc import Collection
+from typing import Any
+
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from jax.typing import DTypeLike
+
+from dojo.loaders.actuators import read_actuators
+from dojo.loaders.contacts import read_contacts
+from dojo.loaders.findings import Findings, normalize_ignore
+from dojo.loaders.geoms import read_geoms
+from dojo.loaders.links import check_mass_matrix, read_links
+from dojo.loaders.source import compile_source
+from dojo.loaders.unsupported import disabled, find_unsupported
+from dojo.model.errors import ModelError
+from dojo.model.model import Model, check_values
+from dojo.model.topology import Keyframe, Topology
+
+_SCALAR = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
+
+
+def load(
+    source: str | os.PathLike[str],
+    timestep: float | None = None,
+    *,
+    ignore: str | Collection[str] = (),
+    dtype: DTypeLike | None = None,
+) -> Model:
+    """Load a robot from an MJCF or URDF file, or from an XML string.
+
+    Args:
+        source: path of the file, or the XML itself.
+        timestep: [s]; default: the file's.
+        ignore: unsupported features to simulate without, by the names the error gives, or "all".
+        dtype: float32 or float64; default: JAX's default float (float64 with jax_enable_x64).
+
+    Raises:
+        ModelError: the file is missing, malformed or unphysical; says what to change.
+        UnsupportedFeature: the file uses what the engine does not simulate yet.
+    """
+    found = Findings(normalize_ignore(ignore))
+    m, name = compile_source(source)
+    if m.njnt == 0:
+        raise ModelError(
+            f"{name}: nothing moves, the file has no joints. A URDF's root link is welded to the "
+            "world; add a joint (in MJCF <freejoint/>) to the body that should move."
+        )
+    check_mass_matrix(m, name)
+    find_unsupported(m, found)
+    links = read_links(m, found)
+    geoms = read_geoms(m, links, found)
+    actuators, actuator_names, actuator_parameters = read_actuators(m, found)
+    contacts, contact_parameters = read_contacts(m, geoms, found)
+    found.raise_if_unsupported(name)
+    limited, force_limited, ranges = _limits(m)
+    topology = Topology(
+        parent=links.parent,
+        joint_kind=links.kinds,
+        link_names=links.link_names,
+        joint_names=links.joint_names,
+        limited=limited,
+        force_limited_joints=force_limited,
+        actuators=actuators,
+        actuator_names=actuator_names,
+        geom_kind=geoms.kinds,
+        geom_names=geoms.names,
+        geom_link=geoms.link,
+        geom_rgba=geoms.rgba,
+        geom_group=geoms.group,
+        geom_mesh=geoms.mesh,
+        contacts=contacts,
+        keyframes=_keyframes(m, actuator_names),
+        notes=tuple(found.notes),
+        source=name,
+    )
+    gravity_off = disabled(m, mujoco.mjtDisableBit.mjDSBL_GRAVITY)
+    parameters = {
+        "timestep": m.opt.timestep if timestep is None else timestep,
+        "gravity": np.zeros(3) if gravity_off else m.opt.gravity.copy(),
+        **links.parameters,
+        **geoms.parameters,
+        **actuator_parameters,
+        **contact_parameters,
+        **ranges,
+    }
+    return _model(topology, parameters, dtype)
+
+
+def _model(topology: Topology, parameters: dict[str, Any], dtype: DTypeLike | None) -> Model:
+    kind = jnp.zeros((), dtype).dtype if dtype is not None else jnp.zeros(()).dtype
+    if kind.name not in ("float32", "float64"):
+        raise ValueError(f"load(dtype={kind.name}): must be float32 or float64.")
+    for name, values in parameters.items():
+        try:
+            check_values(name, np.asarray(values, dtype=float))
+        except ModelError as error:
+            raise ModelError(f"{topology.source}: {error}") from None
+    arrays = {name: jnp.asarray(np.asarray(values), kind) for name, values in parameters.items()}
+    return Model(topology=topology, **arrays)
+
+
+def _limits(m: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    scalar = np.isin(m.jnt_type, _SCALAR)
+    bits = mujoco.mjtDisableBit
+    active = not (disabled(m, bits.mjDSBL_LIMIT) or disabled(m, bits.mjDSBL_CONSTRAINT))
+    limited = np.flatnonzero(m.jnt_limited.astype(bool) & scalar & active)
+    force = np.flatnonzero(m.jnt_actfrclimited.astype(bool) & scalar)
+    return limited, force, {
+        "joint_range": m.jnt_range[limited].copy(),
+        "joint_force_range": m.jnt_actfrcrange[force].copy(),
+    }
+
+
+def _keyframes(m: mujoco.MjModel, actuator_names: tuple[str, ...]) -> tuple[Keyframe, ...]:
+    frames = []
+    for k in range(m.nkey):
+        name = mujoco.mj_id2name(m, mujoco.mjtObj.mjOBJ_KEY, k) or f"key{k}"
+        ctrl = m.key_ctrl[k] if len(actuator_names) == m.nu else np.zeros(len(actuator_names))
+        frames.append(Keyframe(name, *(tuple(map(float, x)) for x in (m.key_qpos[k], m.key_qvel[k], ctrl))))
+    return tuple(frames)
+
+
+__all__ = ["load"]

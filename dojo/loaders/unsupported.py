@@ -1,0 +1,82 @@
+"""Whole-file features that the engine does not simulate, found in the compiled model."""
+
+import mujoco
+import numpy as np
+
+from dojo.loaders.findings import Findings, listing
+from dojo.loaders.names import body_name, element_name, joint_name
+
+_DISABLE = mujoco.mjtDisableBit
+
+
+def disabled(m: mujoco.MjModel, bit: mujoco.mjtDisableBit) -> bool:
+    """Whether the file's <option><flag> disables something."""
+    return bool(int(m.opt.disableflags) & int(bit))
+
+
+def find_unsupported(m: mujoco.MjModel, found: Findings) -> None:
+    """Record what cannot be simulated and what is approximated."""
+    _joints(m, found)
+    _constraints(m, found)
+    _bodies(m, found)
+    _notes(m, found)
+
+
+def _joints(m: mujoco.MjModel, found: Findings) -> None:
+    ball = [
+        joint_name(m, j)
+        for j in range(m.njnt)
+        if m.jnt_limited[j] and int(m.jnt_type[j]) == int(mujoco.mjtJoint.mjJNT_BALL)
+    ]
+    if ball and not disabled(m, _DISABLE.mjDSBL_LIMIT):
+        found.refuse("ball limit", listing(ball))
+    dry = sorted({joint_name(m, m.dof_jntid[d]) for d in np.flatnonzero(m.dof_frictionloss)})
+    if dry and not disabled(m, _DISABLE.mjDSBL_FRICTIONLOSS):
+        found.refuse("frictionloss", f"joints {listing(dry)}")
+    for field in ("dof_dampingpoly", "jnt_stiffnesspoly", "jnt_springyield"):
+        # Absent from older MuJoCo releases.
+        if np.any(getattr(m, field, 0)):
+            found.refuse("polynomial", field)
+
+
+def _constraints(m: mujoco.MjModel, found: Findings) -> None:
+    if m.neq and not disabled(m, _DISABLE.mjDSBL_EQUALITY):
+        kinds = [mujoco.mjtEq(t).name.removeprefix("mjEQ_").lower() for t in m.eq_type]
+        found.refuse("equality", listing([f"{k} {i}" for i, k in enumerate(kinds)]))
+    acting = [
+        element_name(m, mujoco.mjtObj.mjOBJ_TENDON, t)
+        for t in range(m.ntendon)
+        if m.tendon_limited[t]
+        or m.tendon_stiffness[t]
+        or m.tendon_damping[t]
+        or m.tendon_frictionloss[t]
+        or m.tendon_armature[t]
+    ]
+    if acting:
+        found.refuse("tendon", listing(acting))
+    elif m.ntendon:
+        found.note(f"{m.ntendon} tendons without limit, spring, damper or friction: no effect")
+
+
+def _bodies(m: mujoco.MjModel, found: Findings) -> None:
+    if m.nmocap:
+        found.refuse("mocap", listing([body_name(m, b) for b in np.flatnonzero(m.body_mocapid >= 0)]))
+    if np.any(m.body_gravcomp):
+        found.refuse("gravcomp", listing([body_name(m, b) for b in np.flatnonzero(m.body_gravcomp)]))
+    if m.opt.density or m.opt.viscosity:
+        found.refuse("fluid", f"density {m.opt.density:g}, viscosity {m.opt.viscosity:g}")
+    if m.nflex:
+        found.refuse("flex", f"{m.nflex} flexes")
+    if m.nplugin:
+        found.refuse("plugin", f"{m.nplugin} plugins")
+    for field in ("geom_adhesion", "pair_adhesion", "geom_surfacevel"):
+        if np.any(getattr(m, field, 0)):
+            found.refuse("surface", field)
+
+
+def _notes(m: mujoco.MjModel, found: Findings) -> None:
+    if m.nsensor:
+        found.note(f"{m.nsensor} sensors: not evaluated")
+    if np.any(m.jnt_margin[m.jnt_limited.astype(bool)]):
+        found.note("joint limit margins: approximated as zero")
+    found.note("solref, solimp, integrator, cone and solver options: MuJoCo's own, no effect here")

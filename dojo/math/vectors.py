@@ -1,0 +1,72 @@
+"""Vectors (3, ...) and matrices (3, 3, ...), component first."""
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+
+def cross(a: Array, b: Array) -> Array:
+    """Cross product of vectors (3, ...)."""
+    return jnp.stack(
+        [
+            a[1] * b[2] - a[2] * b[1],
+            a[2] * b[0] - a[0] * b[2],
+            a[0] * b[1] - a[1] * b[0],
+        ]
+    )
+
+
+def dot(a: Array, b: Array) -> Array:
+    """Inner product over the first axis."""
+    return jnp.sum(a * b, axis=0)
+
+
+def matvec(m: Array, v: Array) -> Array:
+    """Matrix (3, 3, ...) times vector (3, ...)."""
+    return jnp.sum(m * v[None], axis=1)
+
+
+def matvec_t(m: Array, v: Array) -> Array:
+    """Transposed matrix (3, 3, ...) times vector (3, ...)."""
+    return jnp.sum(m * v[:, None], axis=0)
+
+
+def matmat(a: Array, b: Array) -> Array:
+    """Product of matrices (3, 3, ...)."""
+    return jnp.sum(a[:, :, None] * b[None], axis=1)
+
+
+def transpose(m: Array) -> Array:
+    """Transpose of matrices (3, 3, ...)."""
+    return jnp.swapaxes(m, 0, 1)
+
+
+def outer(a: Array, b: Array) -> Array:
+    """Outer product of vectors: (3, 3, ...)."""
+    return a[:, None] * b[None]
+
+
+def skew(v: Array) -> Array:
+    """Matrix [v] with [v] x = v cross x."""
+    zero = jnp.zeros_like(v[0])
+    return jnp.stack(
+        [
+            jnp.stack([zero, -v[2], v[1]]),
+            jnp.stack([v[2], zero, -v[0]]),
+            jnp.stack([-v[1], v[0], zero]),
+        ]
+    )
+
+
+def safe_norm(v: Array, axis: int = 0) -> Array:
+    """Euclidean norm whose derivative at zero is zero instead of NaN."""
+    square = jnp.sum(v * v, axis=axis)
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
+
+
+def contract(a: Array, b: Array) -> Array:
+    """Matrix product `a @ b` in the full precision of its inputs.
+
+    The default on a GPU rounds float32 products to a 10-bit mantissa, too coarse for a solver.
+    """
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)

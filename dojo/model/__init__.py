@@ -1,0 +1,1 @@
+"""What a robot is: static topology, differentiable parameters, state, errors."""

@@ -1,0 +1,129 @@
+"""The model: a frozen pytree of differentiable parameters over a static topology."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from dojo.model.errors import ModelError, close_matches
+from dojo.model.topology import Topology
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """A robot and its surroundings.
+
+    Every array field is a differentiable parameter that `replace` accepts; `topology` is static.
+    Counts: nl links (one joint each), nq, nv, nu, ng geoms, nlimit limited joints.
+    """
+
+    topology: Topology = dataclasses.field(metadata={"static": True})
+    timestep: Array  # () [s]
+    gravity: Array  # (3,) [m/s2], world
+    link_mass: Array  # (nl,) [kg]
+    link_com: Array  # (nl, 3) [m], centre of mass in the link frame
+    link_inertia: Array  # (nl, 3, 3) [kg m2], about the centre of mass, link axes
+    link_pos: Array  # (nl, 3) [m], joint frame at rest in the parent link
+    link_quat: Array  # (nl, 4), its orientation
+    joint_axis: Array  # (nl, 3) unit axis of hinge and slide, link frame
+    joint_anchor: Array  # (nl, 3) [m] hinge and ball centre, link frame
+    joint_ref: Array  # (nl,) [rad or m] value of q at rest, hinge and slide
+    joint_range: Array  # (nlimit, 2) [rad or m]
+    joint_force_range: Array  # (k, 2) [N m or N], see topology.force_limited_joints
+    joint_stiffness: Array  # (nl,) [N m/rad or N/m]
+    spring_ref: Array  # (nq,) configuration of the relaxed springs
+    dof_damping: Array  # (nv,) [N m s/rad or N s/m]
+    dof_armature: Array  # (nv,) [kg m2 or kg]
+    geom_pos: Array  # (ng, 3) [m], in the link (or world) frame
+    geom_quat: Array  # (ng, 4)
+    geom_size: Array  # (ng, 3) [m], MuJoCo's conventions
+    geom_friction: Array  # (ng,) sliding friction coefficient
+    pair_friction: Array  # (npair,) sliding friction of explicit pairs
+    mesh_vertices: Array  # (k, 3) [m], hull corners that collide, in their geom's frame
+    actuator_gear: Array  # (nu,)
+    actuator_gain: Array  # (nu,) force per unit of control
+    actuator_bias: Array  # (nu, 3) force: constant, per length, per velocity
+    actuator_ctrl_range: Array  # (nu, 2), zero where unlimited
+    actuator_force_range: Array  # (nu, 2), zero where unlimited
+    q_rest: Array  # (nq,) the file's rest configuration
+
+    @property
+    def nq(self) -> int:
+        """Size of the configuration q."""
+        return int(self.topology.q_start[-1])
+
+    @property
+    def nv(self) -> int:
+        """Degrees of freedom."""
+        return int(self.topology.v_start[-1])
+
+    @property
+    def nu(self) -> int:
+        """Number of controls."""
+        return len(self.topology.actuator_names)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Float type of the parameters, and of the states it simulates."""
+        return np.dtype(self.link_mass.dtype)
+
+    def replace(self, **changes: Any) -> "Model":
+        """A model with some parameters exchanged; shapes must match, scalars broadcast.
+
+        Raises:
+            ModelError: unknown name, wrong shape, NaN, or a timestep, mass or size out of range
+                (concrete values only; traced values pass unchecked).
+        """
+        fields = parameter_names()
+        checked = {}
+        for name, value in changes.items():
+            if name not in fields:
+                raise ModelError(
+                    f"Model.replace({name}=...): no such parameter."
+                    f"{close_matches(name, fields)} Parameters: {', '.join(fields)}."
+                )
+            checked[name] = _checked(name, value, getattr(self, name))
+        return dataclasses.replace(self, **checked)
+
+    def __repr__(self) -> str:
+        t = self.topology
+        return (
+            f"Model({t.source!r}: {t.nl} links, nq={self.nq}, nv={self.nv}, nu={self.nu}, "
+            f"{t.nc} contact candidates, {self.dtype.name})"
+        )
+
+
+def parameter_names() -> tuple[str, ...]:
+    """The names that `Model.replace` accepts."""
+    return tuple(f.name for f in dataclasses.fields(Model) if f.name != "topology")
+
+
+_POSITIVE = ("timestep",)
+_NOT_NEGATIVE = ("link_mass", "geom_friction", "pair_friction", "dof_damping", "dof_armature")
+
+
+def _checked(name: str, value: Any, current: Array) -> Array:
+    array = jnp.asarray(value, current.dtype)
+    if array.shape != current.shape:
+        if array.ndim:
+            raise ModelError(
+                f"Model.replace({name}=...): shape {array.shape}, expected {current.shape}."
+            )
+        array = jnp.broadcast_to(array, current.shape)
+    if not isinstance(array, jax.core.Tracer):
+        check_values(name, np.asarray(array))
+    return array
+
+
+def check_values(name: str, values: np.ndarray) -> None:
+    """Refuse parameter values no physics can use."""
+    if not np.isfinite(values).all():
+        raise ModelError(f"Parameter {name}: holds a NaN or an infinity.")
+    if name in _POSITIVE and not (values > 0).all():
+        raise ModelError(f"Parameter {name} = {values}: must be positive, e.g. 0.01.")
+    if name in _NOT_NEGATIVE and (values < 0).any():
+        raise ModelError(f"Parameter {name}: entry {int(values.argmin())} is negative.")

@@ -1,0 +1,99 @@
+"""The state of a simulation."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from dojo.math import rotations
+from dojo.model.errors import close_matches
+from dojo.model.model import Model
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class State:
+    """Configuration and velocity, in MuJoCo's order and frames.
+
+    Attributes:
+        q: (nq,) free joint: world position [m] and unit quaternion wxyz; ball: quaternion; hinge
+            [rad]; slide [m].
+        v: (nv,) free joint: world linear velocity [m/s] and body-frame angular velocity [rad/s];
+            ball: body-frame angular velocity; hinge [rad/s]; slide [m/s].
+    """
+
+    q: Array
+    v: Array
+
+
+def init(
+    model: Model,
+    q: ArrayLike | None = None,
+    v: ArrayLike | None = None,
+    *,
+    keyframe: str | None = None,
+) -> State:
+    """The state at rest, at a keyframe of the file, or at the given q (nq,) and v (nv,).
+
+    Quaternions are normalized. Traces under jit, vmap and grad.
+
+    Raises:
+        ValueError: wrong shape, NaN, a zero quaternion (concrete values only), unknown keyframe.
+    """
+    if keyframe is not None:
+        q, v = _from_keyframe(model, keyframe, q, v)
+    q = model.q_rest if q is None else check_array("q", q, (model.nq,), model.dtype)
+    v = (
+        jnp.zeros(model.nv, model.dtype)
+        if v is None
+        else check_array("v", v, (model.nv,), model.dtype)
+    )
+    return State(q=normalize_configuration(model, q), v=v)
+
+
+def check_array(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: np.dtype) -> Array:
+    """An array of this shape; its values are validated when they are concrete."""
+    array = jnp.asarray(value, dtype)
+    if array.shape != shape:
+        raise ValueError(
+            f"{name}: shape {array.shape}, expected {shape}. For a batch, wrap the call in jax.vmap."
+        )
+    if not isinstance(array, jax.core.Tracer) and not np.isfinite(np.asarray(array)).all():
+        raise ValueError(f"{name}: holds a NaN or an infinity.")
+    return array
+
+
+def normalize_configuration(model: Model, q: Array) -> Array:
+    """q with unit quaternions; the derivative along each quaternion is zero."""
+    index = quaternion_index(model)
+    if not index.size:
+        return q
+    if not isinstance(q, jax.core.Tracer) and (np.asarray(q)[index] == 0).all(axis=0).any():
+        raise ValueError("q: holds a zero quaternion; the identity is (1, 0, 0, 0).")
+    return q.at[index].set(rotations.normalize(q[index]))
+
+
+def quaternion_index(model: Model) -> np.ndarray:
+    """Positions in q of all quaternions, (4, k)."""
+    t = model.topology
+    starts = [t.q_start[j] + (3 if k == "free" else 0) for j, k in enumerate(t.joint_kind)
+              if k in ("free", "ball")]
+    return np.arange(4)[:, None] + np.array(starts, dtype=int)[None]
+
+
+def _from_keyframe(
+    model: Model, name: str, q: ArrayLike | None, v: ArrayLike | None
+) -> tuple[ArrayLike, ArrayLike]:
+    if q is not None:
+        raise ValueError("init: give either q or keyframe, not both.")
+    frames = {k.name: k for k in model.topology.keyframes}
+    if name not in frames:
+        raise ValueError(
+            f"init: no keyframe {name!r}.{close_matches(name, frames)} "
+            f"The file has: {', '.join(frames) or 'none'}."
+        )
+    frame = frames[name]
+    return np.array(frame.q), np.array(frame.v) if v is None else v

@@ -1,0 +1,178 @@
+"""The static half of a model: structure, names and tables known at load.
+
+A topology is hashable by content, so that equal structures share one compilation.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import pickle
+from typing import Any, Literal
+
+import numpy as np
+
+JointKind = Literal["free", "ball", "hinge", "slide"]
+GeomKind = Literal["plane", "sphere", "capsule", "ellipsoid", "cylinder", "box", "mesh"]
+FeatureKind = Literal["point", "ellipsoid", "disc"]
+WORLD = -1
+
+Q_WIDTH = {"free": 7, "ball": 4, "hinge": 1, "slide": 1}
+V_WIDTH = {"free": 6, "ball": 3, "hinge": 1, "slide": 1}
+
+
+class ContentHashed:
+    """Equality and hash by content, for dataclasses that hold numpy arrays."""
+
+    @functools.cached_property
+    def _digest(self) -> bytes:
+        values = [getattr(self, f.name) for f in dataclasses.fields(self)]  # type: ignore[arg-type]
+        return hashlib.sha256(pickle.dumps(values)).digest()
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return type(self) is type(other) and self._digest == other._digest  # type: ignore[attr-defined]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Mesh(ContentHashed):
+    """A triangle mesh in its geom's frame."""
+
+    vertices: np.ndarray  # (n, 3) [m]
+    faces: np.ndarray  # (k, 3) int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ContactGroup(ContentHashed):
+    """Contact candidates of one kind: features of a convex geom against a static plane.
+
+    A feature is a centre, `center_map @ size + vertex` in the geom's frame, and a support radius:
+    constant (`radius_map @ size`, kind "point"), that of an ellipsoid, or that of a disc across
+    the geom's z axis. All are linear in the geom's size, so sizes stay differentiable.
+    """
+
+    kind: FeatureKind
+    frictional: bool
+    plane: np.ndarray  # (n,) geom index of the plane
+    geom: np.ndarray  # (n,) geom index of the convex body
+    center_map: np.ndarray  # (n, 3, 3)
+    radius_map: np.ndarray  # (n, 3)
+    vertex: np.ndarray  # (n,) row of model.mesh_vertices, or -1
+    friction_rule: np.ndarray  # (n,) 0: the larger of both, 1: the plane's, 2: the body's
+    pair: np.ndarray  # (n,) row of model.pair_friction, or -1
+
+    def __len__(self) -> int:
+        return len(self.geom)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Actuators(ContentHashed):
+    """Actuators on scalar joints."""
+
+    joint: np.ndarray  # (nu,) joint index
+    ctrl_limited: np.ndarray  # (nu,) bool
+    force_limited: np.ndarray  # (nu,) bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Keyframe:
+    """A named configuration stored in the file."""
+
+    name: str
+    q: tuple[float, ...]
+    v: tuple[float, ...]
+    ctrl: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Topology(ContentHashed):
+    """Structure of a model. Link i moves by joint i; a parent's index is below its child's."""
+
+    parent: np.ndarray  # (nl,) link index, -1 is the world
+    joint_kind: tuple[JointKind, ...]
+    link_names: tuple[str, ...]
+    joint_names: tuple[str, ...]
+    limited: np.ndarray  # (nlimit,) scalar joints with limits
+    force_limited_joints: np.ndarray  # (k,) scalar joints whose actuator force is limited
+    actuators: Actuators
+    actuator_names: tuple[str, ...]
+    geom_kind: tuple[GeomKind, ...]
+    geom_names: tuple[str, ...]
+    geom_link: np.ndarray  # (ng,) link index, -1 is the world
+    geom_rgba: np.ndarray  # (ng, 4)
+    geom_group: tuple[int, ...]
+    geom_mesh: tuple[Mesh | None, ...]
+    contacts: tuple[ContactGroup, ...]  # frictional groups first
+    keyframes: tuple[Keyframe, ...]
+    notes: tuple[str, ...]  # what the loader approximated, ignored or merged
+    source: str
+
+    @property
+    def nl(self) -> int:
+        """Number of links (and of joints)."""
+        return len(self.joint_kind)
+
+    @property
+    def nc(self) -> int:
+        """Number of contact candidates."""
+        return sum(len(g) for g in self.contacts)
+
+    @property
+    def nc_friction(self) -> int:
+        """Number of contact candidates with friction; they come first."""
+        return sum(len(g) for g in self.contacts if g.frictional)
+
+    @functools.cached_property
+    def q_start(self) -> np.ndarray:
+        """First index in q of each joint, and nq at the end: (nl + 1,)."""
+        return np.cumsum([0] + [Q_WIDTH[k] for k in self.joint_kind])
+
+    @functools.cached_property
+    def v_start(self) -> np.ndarray:
+        """First index in v of each joint, and nv at the end: (nl + 1,)."""
+        return np.cumsum([0] + [V_WIDTH[k] for k in self.joint_kind])
+
+    @functools.cached_property
+    def dof_link(self) -> np.ndarray:
+        """Link of each degree of freedom, (nv,)."""
+        return np.repeat(np.arange(self.nl), np.diff(self.v_start))
+
+    def joints_of(self, *kinds: JointKind) -> np.ndarray:
+        """Indices of the joints of these kinds."""
+        return np.array([i for i, k in enumerate(self.joint_kind) if k in kinds], dtype=int)
+
+    @functools.cached_property
+    def ancestor(self) -> np.ndarray:
+        """ancestor[i, j]: link j is link i or one of its ancestors; row -1 (world) is empty."""
+        table = np.zeros((self.nl + 1, self.nl), dtype=bool)
+        for i, p in enumerate(self.parent):
+            table[i] = table[p]
+            table[i, i] = True
+        return table
+
+    @functools.cached_property
+    def moves(self) -> np.ndarray:
+        """moves[i, d]: degree of freedom d moves link i, (nl + 1, nv); row -1 is the world."""
+        return self.ancestor[:, self.dof_link]
+
+    @functools.cached_property
+    def q_names(self) -> tuple[str, ...]:
+        """A readable name for each entry of q."""
+        return _component_names(self, Q_WIDTH)
+
+
+def _component_names(topology: Topology, width: dict[str, int]) -> tuple[str, ...]:
+    names = []
+    for name, kind in zip(topology.joint_names, topology.joint_kind, strict=True):
+        n = width[kind]
+        names += [name] if n == 1 else [f"{name}[{k}]" for k in range(n)]
+    return tuple(names)
+
+
+def contact_geoms(topology: Topology) -> np.ndarray:
+    """Geoms of each contact candidate, first and second body: (nc, 2)."""
+    pairs: list[Any] = [np.stack([g.plane, g.geom], axis=1) for g in topology.contacts]
+    return np.concatenate([*pairs, np.zeros((0, 2), int)]).astype(np.int32)

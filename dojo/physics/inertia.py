@@ -1,0 +1,162 @@
+"""Spatial inertia, the mass matrix, and the bias force.
+
+The composite-body algorithm (Featherstone, Rigid Body Dynamics Algorithms, section 6.2) written
+with ancestor masks instead of recursion: a bilinear form of link blocks,
+
+    H[j, l] = sum over links i moved by both j and l of  left_j^T B_i right_l,
+
+needs only the composite block of whichever of j, l is further down the tree.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from dojo.math.vectors import contract, cross, dot, matmat, matvec, matvec_t, outer, transpose
+from dojo.model.model import Model
+from dojo.model.state import State, normalize_configuration
+from dojo.model.topology import Topology
+from dojo.physics.kinematics import (
+    Frames,
+    link_frames,
+    link_twists,
+    local_maps,
+    motion_axes,
+)
+from dojo.physics.layout import layout
+
+
+class Blocks(NamedTuple):
+    """6 x 6 matrices [[turn, [right]], [-[left], mass I]] about the world origin, one a column."""
+
+    turn: Array  # (3, 3, n)
+    right: Array  # (3, n) as a cross-product matrix in the upper right corner
+    left: Array  # (3, n) likewise in the lower left
+    mass: Array  # (n,)
+
+    def times(self, twist: Array) -> Array:
+        """B s for twists (6, n)."""
+        w, v = twist[:3], twist[3:]
+        return jnp.concatenate(
+            [matvec(self.turn, w) + cross(self.right, v), self.mass * v - cross(self.left, w)]
+        )
+
+    def transposed_times(self, twist: Array) -> Array:
+        """B^T s for twists (6, n)."""
+        w, v = twist[:3], twist[3:]
+        return jnp.concatenate(
+            [matvec_t(self.turn, w) + cross(self.left, v), self.mass * v - cross(self.right, w)]
+        )
+
+
+class Masks(NamedTuple):
+    """Which degrees of freedom share links: (nv, nv)."""
+
+    down: np.ndarray  # [j, l]: l's link is j's or below it
+    up: np.ndarray  # [j, l]: j's link is strictly below l's
+
+
+@functools.lru_cache(maxsize=64)
+def tree_masks(topology: Topology) -> Masks:
+    """The masks of a topology."""
+    link = topology.dof_link
+    below = topology.ancestor[link][:, link]  # [j, l]: l's link is j's or above it
+    return Masks(down=below.T, up=below & ~below.T)
+
+
+def joint_space(model: Model, blocks: Blocks, left: Array, right: Array) -> Array:
+    """H[j, l] = sum_i left_j^T B_i right_l over the links moved by both: (nv, nv)."""
+    moves = jnp.asarray(model.topology.moves[:-1], model.dtype)
+    n = model.topology.nl
+    flat = jnp.concatenate(
+        [blocks.turn.reshape(9, n), blocks.right, blocks.left, blocks.mass[None]]
+    )
+    total = contract(flat, moves)
+    composite = Blocks(
+        total[:9].reshape(3, 3, model.nv), total[9:12], total[12:15], total[15]
+    )
+    masks = tree_masks(model.topology)
+    downward = contract(left.T, composite.times(right))
+    upward = contract(composite.transposed_times(left).T, right)
+    return downward * masks.down + upward * masks.up
+
+
+def centers_of_mass(model: Model, frames: Frames) -> Array:
+    """World centres of mass of the links, (3, nl)."""
+    return frames.pos + matvec(frames.rot, model.link_com.T)
+
+
+def link_inertia(model: Model) -> Array:
+    """Rotational inertia in link axes, (3, 3, nl), symmetric by construction."""
+    inertia = jnp.moveaxis(model.link_inertia, 0, -1)
+    return 0.5 * (inertia + transpose(inertia))
+
+
+def shifted(turn: Array, mass: Array, center: Array, moved: Array) -> Blocks:
+    """Blocks of momentum about the origin, from `turn` about the centre.
+
+    For a link with its centre now at `center` and then at `moved`; equal ones give its inertia.
+    """
+    eye = jnp.eye(3, dtype=mass.dtype)[:, :, None]
+    steiner = mass * (dot(center, moved) * eye - outer(moved, center))
+    return Blocks(turn + steiner, mass * center, mass * moved, mass)
+
+
+def spatial_inertia(model: Model, frames: Frames) -> Blocks:
+    """Spatial inertia of the links about the world origin."""
+    center = centers_of_mass(model, frames)
+    turn = matmat(matmat(frames.rot, link_inertia(model)), transpose(frames.rot))
+    return shifted(turn, model.link_mass, center, center)
+
+
+def mass_matrix_at(model: Model, frames: Frames, axes: Array) -> Array:
+    """Joint-space inertia with armature, (nv, nv)."""
+    h = joint_space(model, spatial_inertia(model, frames), axes, axes)
+    return h + jnp.diag(model.dof_armature)
+
+
+def mass_matrix(model: Model, q: Array) -> Array:
+    """Joint-space inertia matrix M(q), armature included: (nv, nv) [kg, kg m, kg m2].
+
+    q: (nq,). The same matrix as MuJoCo's mj_fullM.
+    """
+    maps = local_maps(model)
+    frames = link_frames(model, maps, normalize_configuration(model, jnp.asarray(q)))
+    return mass_matrix_at(model, frames, motion_axes(model, maps, frames))
+
+
+def bias_force(model: Model, state: State) -> Array:
+    """Coriolis, centrifugal and gravity force c(q, v), (nv,) [N, N m]: MuJoCo's qfrc_bias.
+
+    M a + c = applied forces. Recursive Newton-Euler with zero acceleration.
+    """
+    maps = local_maps(model)
+    frames = link_frames(model, maps, normalize_configuration(model, state.q))
+    axes = motion_axes(model, maps, frames)
+    twist = link_twists(model, axes, state.v)
+    # World-fixed axes (the places of free joints) do not turn with their link.
+    turning = np.ones(model.nv)
+    turning[layout(model.topology).place_v] = 0.0
+    rate = _motion_cross(twist[:, model.topology.dof_link], axes) * turning
+    acceleration = link_twists(model, rate, state.v)
+    acceleration = acceleration.at[3:].add(-model.gravity[:, None])
+    inertia = spatial_inertia(model, frames)
+    force = inertia.times(acceleration) + _force_cross(twist, inertia.times(twist))
+    return joint_forces(model, axes, force)
+
+
+def joint_forces(model: Model, axes: Array, wrench: Array) -> Array:
+    """sum_i J_i^T w_i for world wrenches (6, nl) about the origin: (nv,)."""
+    moves = jnp.asarray(model.topology.moves[:-1], model.dtype)
+    return jnp.sum(axes * contract(wrench, moves), axis=0)
+
+
+def _motion_cross(a: Array, b: Array) -> Array:
+    return jnp.concatenate([cross(a[:3], b[:3]), cross(a[:3], b[3:]) + cross(a[3:], b[:3])])
+
+
+def _force_cross(a: Array, f: Array) -> Array:
+    return jnp.concatenate([cross(a[:3], f[:3]) + cross(a[3:], f[3:]), cross(a[:3], f[3:])])

@@ -1,0 +1,233 @@
+"""Forward kinematics, motion axes, and the configuration manifold.
+
+Link frames compose along the tree by pointer doubling: after round k every link holds its pose
+relative to its 2^k-th ancestor, so the graph grows with the logarithm of the depth, not with links.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from dojo.math import rotations
+from dojo.math.vectors import contract, cross, dot, matmat, matvec, skew
+from dojo.model.model import Model
+from dojo.model.state import normalize_configuration
+from dojo.model.topology import Topology
+from dojo.physics.layout import assemble, layout
+
+
+class Frames(NamedTuple):
+    """World poses of the links."""
+
+    pos: Array  # (3, nl) [m]
+    rot: Array  # (3, 3, nl)
+
+
+class LocalMaps(NamedTuple):
+    """What turns q into joint transforms, constant for a model.
+
+    A scalar joint at q turns by R0 + sin(q) R1 + (1 - cos(q)) R2 and moves by p0 + q p1; hinge and
+    slide differ in which of R1, R2, p1 vanish.
+    """
+
+    rest_pos: Array  # (3, nl)
+    rest_rot: Array  # (3, 3, nl)
+    sine_rot: Array  # (3, 3, k)
+    cosine_rot: Array  # (3, 3, k)
+    slide_pos: Array  # (3, k)
+    anchor: Array  # (3, nl)
+    center: Array  # (3, nl) rest_pos + rest_rot anchor
+    axis: Array  # (3, k)
+    ref: Array  # (k,)
+    hinge: Array  # (k,) 1 for hinges, 0 for slides
+
+
+def local_maps(model: Model) -> LocalMaps:
+    """Prepare the joint transforms of a model."""
+    table = layout(model.topology)
+    s = table.scalar
+    hinge = np.array([model.topology.joint_kind[j] == "hinge" for j in s], dtype=float)
+    turns = jnp.asarray(hinge, model.dtype)
+    rest_rot = rotations.to_matrix(rotations.normalize(model.link_quat.T))
+    axis = model.joint_axis[s].T
+    axis = axis / jnp.sqrt(dot(axis, axis))
+    spin = skew(axis) * turns
+    anchor = model.joint_anchor.T
+    return LocalMaps(
+        rest_pos=model.link_pos.T,
+        rest_rot=rest_rot,
+        sine_rot=matmat(rest_rot[:, :, s], spin),
+        cosine_rot=matmat(rest_rot[:, :, s], matmat(spin, spin)),
+        slide_pos=matvec(rest_rot[:, :, s], axis) * (1 - turns),
+        anchor=anchor,
+        center=model.link_pos.T + matvec(rest_rot, anchor),
+        axis=axis,
+        ref=model.joint_ref[s],
+        hinge=turns,
+    )
+
+
+def link_frames(model: Model, maps: LocalMaps, q: Array) -> Frames:
+    """World poses of all links; quaternions in q must be unit."""
+    rot, pos = _joint_transforms(model, maps, q)
+    for parents in _ancestor_rounds(model.topology):
+        has = jnp.asarray(parents >= 0)
+        up = np.maximum(parents, 0)
+        pos = jnp.where(has, pos[:, up] + matvec(rot[:, :, up], pos), pos)
+        rot = jnp.where(has, matmat(rot[:, :, up], rot), rot)
+    return Frames(pos, rot)
+
+
+def _joint_transforms(model: Model, maps: LocalMaps, q: Array) -> tuple[Array, Array]:
+    table = layout(model.topology)
+    s, ball, nl = table.scalar, table.ball, model.topology.nl
+    angle = q[table.scalar_q] - maps.ref
+    scalar_rot = (
+        maps.rest_rot[:, :, s]
+        + jnp.sin(angle) * maps.sine_rot
+        + (1 - jnp.cos(angle)) * maps.cosine_rot
+    )
+    scalar_pos = maps.center[:, s] + angle * maps.slide_pos - matvec(scalar_rot, maps.anchor[:, s])
+    turned = rotations.to_matrix(q[table.quat_q])
+    ball_rot = matmat(maps.rest_rot[:, :, ball], turned[:, :, : len(ball)])
+    ball_pos = maps.center[:, ball] - matvec(ball_rot, maps.anchor[:, ball])
+    rot = assemble(
+        [(s, scalar_rot), (ball, ball_rot), (table.free, turned[:, :, len(ball) :])], nl
+    )
+    pos = assemble([(s, scalar_pos), (ball, ball_pos), (table.free, q[table.place_q])], nl)
+    return rot, pos
+
+
+@functools.lru_cache(maxsize=64)
+def _ancestor_rounds(topology: Topology) -> tuple[np.ndarray, ...]:
+    """For each round the link to compose with, -1 where the pose is complete."""
+    rounds = []
+    parents = topology.parent
+    while (parents >= 0).any():
+        rounds.append(parents)
+        parents = np.where(parents >= 0, parents[np.maximum(parents, 0)], -1)
+    return tuple(rounds)
+
+
+def motion_axes(model: Model, maps: LocalMaps, frames: Frames) -> Array:
+    """World twist of each degree of freedom at unit velocity: (6, nv), angular part first."""
+    table = layout(model.topology)
+    s = table.scalar
+    center = frames.pos + matvec(frames.rot, maps.anchor)
+    axis = matvec(frames.rot[:, :, s], maps.axis)
+    scalar = jnp.concatenate(
+        [axis * maps.hinge, cross(center[:, s], axis) * maps.hinge + axis * (1 - maps.hinge)]
+    )
+    spinning = table.spinning
+    body = frames.rot[:, :, spinning]  # columns are the axes of the spin components
+    spin = jnp.concatenate([body, cross(center[:, None, spinning], body)])
+    eye = jnp.eye(6, 3, -3, dtype=model.dtype)[:, :, None]
+    place = jnp.broadcast_to(eye, (6, 3, len(table.free)))
+    return assemble(
+        [(table.scalar_v, scalar), (table.spin_v, spin), (table.place_v, place)], model.nv
+    )
+
+
+def integrate(model: Model, q: Array, dq: Array) -> Array:
+    """q moved by the tangent vector dq (nv,), rotations by the Cayley map of half of it."""
+    table = layout(model.topology)
+    turned = rotations.multiply(q[table.quat_q], rotations.cayley(0.5 * dq[table.spin_v]))
+    return _joined(model, q, dq, turned)
+
+
+def displace(model: Model, q: Array, dq: Array) -> Array:
+    """q moved by the tangent vector dq (nv,) along the exponential map: mj_integratePos."""
+    table = layout(model.topology)
+    turned = rotations.multiply(q[table.quat_q], rotations.exponential(dq[table.spin_v]))
+    return _joined(model, q, dq, turned)
+
+
+def _joined(model: Model, q: Array, dq: Array, turned: Array) -> Array:
+    table = layout(model.topology)
+    return assemble(
+        [
+            (table.scalar_q, q[table.scalar_q] + dq[table.scalar_v]),
+            (table.quat_q, turned),
+            (table.place_q, q[table.place_q] + dq[table.place_v]),
+        ],
+        model.nq,
+    )
+
+
+def difference(model: Model, q: Array, q_to: Array) -> Array:
+    """Tangent vector (nv,) that leads from q to q_to: mj_differentiatePos."""
+    table = layout(model.topology)
+    relative = rotations.multiply(rotations.conjugate(q[table.quat_q]), q_to[table.quat_q])
+    return assemble(
+        [
+            (table.scalar_v, q_to[table.scalar_q] - q[table.scalar_q]),
+            (table.spin_v, rotations.logarithm(relative)),
+            (table.place_v, q_to[table.place_q] - q[table.place_q]),
+        ],
+        model.nv,
+    )
+
+
+def step_axes(model: Model, axes: Array, dq: Array) -> Array:
+    """World twist per unit change of dq, at the end of `integrate(q, dq)`: (6, nv).
+
+    For a rotation by the Cayley map with y = dq / 2 the body-frame rate is
+    (I - [y]) / (1 + |y|^2); elsewhere `axes`, those of the end configuration, serve as they are.
+    """
+    table = layout(model.topology)
+    if not table.spinning.size:
+        return axes
+    y = 0.5 * dq[table.spin_v]
+    eye = jnp.eye(3, dtype=axes.dtype)[:, :, None]
+    rate = (eye - skew(y)) / (1 + dot(y, y))
+    spin = axes[:, table.spin_v]  # (6, 3, k)
+    turned = jnp.sum(spin[:, :, None] * rate[None], axis=1)
+    rest = np.setdiff1d(np.arange(model.nv), table.spin_v)
+    return assemble([(rest, axes[:, rest]), (table.spin_v, turned)], model.nv)
+
+
+def link_twists(model: Model, axes: Array, v: Array) -> Array:
+    """World twist of each link at the world origin, (6, nl)."""
+    moves = jnp.asarray(model.topology.moves[:-1], axes.dtype)
+    return contract(axes * v, moves.T)
+
+
+class Poses(NamedTuple):
+    """World poses of the links, one row each."""
+
+    pos: Array  # (nl, 3) [m]
+    rot: Array  # (nl, 3, 3)
+
+
+def forward_kinematics(model: Model, q: Array) -> Poses:
+    """World poses of the link frames at q (nq,): positions (nl, 3) [m], rotations (nl, 3, 3).
+
+    A link's frame is MuJoCo's body frame; a body with several joints has a link for each, the
+    last being the body's own.
+    """
+    frames = link_frames(model, local_maps(model), normalize_configuration(model, jnp.asarray(q)))
+    return Poses(frames.pos.T, jnp.moveaxis(frames.rot, -1, 0))
+
+
+def geom_frames(model: Model, frames: Frames) -> Frames:
+    """World poses of the geoms, (3, ng) and (3, 3, ng)."""
+    link = model.topology.geom_link
+    local_rot = rotations.to_matrix(rotations.normalize(model.geom_quat.T))
+    if not model.topology.nl:
+        return Frames(model.geom_pos.T, local_rot)
+    up, moving = np.maximum(link, 0), jnp.asarray(link >= 0)
+    pos = frames.pos[:, up] + matvec(frames.rot[:, :, up], model.geom_pos.T)
+    rot = matmat(frames.rot[:, :, up], local_rot)
+    return Frames(
+        jnp.where(moving, pos, model.geom_pos.T), jnp.where(moving, rot, local_rot)
+    )
+
+
+def geom_poses(model: Model, q: Array) -> Poses:
+    """World poses of all geoms at q (nq,): positions (ng, 3) [m], rotations (ng, 3, 3)."""
+    q = normalize_configuration(model, jnp.asarray(q))
+    frames = geom_frames(model, link_frames(model, local_maps(model), q))
+    return Poses(frames.pos.T, jnp.moveaxis(frames.rot, -1, 0))

@@ -1,0 +1,61 @@
+"""Where the parts of q and v lie: static index tables by joint kind."""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from dojo.model.topology import Topology
+
+
+class Layout(NamedTuple):
+    """Joints by kind, and their places in q and v."""
+
+    scalar: np.ndarray  # hinge and slide joints
+    ball: np.ndarray
+    free: np.ndarray
+    scalar_q: np.ndarray  # (k,)
+    scalar_v: np.ndarray  # (k,)
+    quat_q: np.ndarray  # (4, nball + nfree), balls first
+    spin_v: np.ndarray  # (3, nball + nfree)
+    place_q: np.ndarray  # (3, nfree)
+    place_v: np.ndarray  # (3, nfree)
+
+    @property
+    def spinning(self) -> np.ndarray:
+        """Joints with a quaternion: balls, then free ones."""
+        return np.concatenate([self.ball, self.free])
+
+
+@functools.lru_cache(maxsize=64)
+def layout(topology: Topology) -> Layout:
+    """The index tables of a topology."""
+    scalar = topology.joints_of("hinge", "slide")
+    ball, free = topology.joints_of("ball"), topology.joints_of("free")
+    q, v = topology.q_start, topology.v_start
+    three, four = np.arange(3)[:, None], np.arange(4)[:, None]
+    return Layout(
+        scalar=scalar,
+        ball=ball,
+        free=free,
+        scalar_q=q[scalar],
+        scalar_v=v[scalar],
+        quat_q=four + np.concatenate([q[ball], q[free] + 3])[None],
+        spin_v=three + np.concatenate([v[ball], v[free] + 3])[None],
+        place_q=three + q[free][None],
+        place_v=three + v[free][None],
+    )
+
+
+def assemble(parts: Sequence[tuple[np.ndarray, Array]], size: int) -> Array:
+    """Put blocks (..., k) at their indices (k,) of a last axis of `size`; every index once."""
+    index = np.concatenate([i.ravel() for i, _ in parts])
+    blocks = [a.reshape(*a.shape[: a.ndim - i.ndim], -1) for i, a in parts]
+    order = np.argsort(index)
+    assert len(index) == size and (index[order] == np.arange(size)).all()
+    joined = jnp.concatenate(blocks, axis=-1)
+    # In file order already: spare the gather.
+    return joined if (order == np.arange(size)).all() else joined[..., order]

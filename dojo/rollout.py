@@ -1,0 +1,60 @@
+"""Many steps in a row."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from dojo.model.model import Model
+from dojo.model.state import State
+from dojo.solver.options import SolverOptions
+from dojo.step import StepInfo, step
+
+
+def rollout(
+    model: Model,
+    state: State,
+    us: ArrayLike,
+    *,
+    wrenches: ArrayLike | None = None,
+    options: SolverOptions | None = None,
+) -> tuple[State, StepInfo]:
+    """Simulate len(us) steps.
+
+    Args:
+        model: the robot.
+        state: the state at the start.
+        us: controls (T, nu); (T, 0) for a model without actuators.
+        wrenches: external forces (T, nl, 6), see `step`.
+        options: see `SolverOptions`.
+
+    Returns:
+        The states after each step and what each step reported, stacked: leading axis T.
+
+    Raises:
+        ValueError: wrong shapes.
+    """
+    us = jnp.asarray(us, model.dtype)
+    if us.ndim != 2 or us.shape[1] != model.nu:
+        raise ValueError(
+            f"rollout: us has shape {us.shape}, expected (T, {model.nu}). For a batch, wrap "
+            "rollout in jax.vmap."
+        )
+    if wrenches is not None:
+        wrenches = jnp.asarray(wrenches, model.dtype)
+        if wrenches.shape != (us.shape[0], model.topology.nl, 6):
+            raise ValueError(
+                f"rollout: wrenches has shape {wrenches.shape}, expected "
+                f"{(us.shape[0], model.topology.nl, 6)}."
+            )
+    start = State(jnp.asarray(state.q, model.dtype), jnp.asarray(state.v, model.dtype))
+
+    def advance(
+        at: State, inputs: tuple[Array, Array | None]
+    ) -> tuple[State, tuple[State, StepInfo]]:
+        u, wrench = inputs
+        after, info = step(model, at, u, wrench=wrench, options=options)
+        return after, (after, info)
+
+    _, (states, infos) = jax.lax.scan(advance, start, (us, wrenches))
+    return states, infos

@@ -1,0 +1,1 @@
+"""Interior-point solver of nonlinear complementarity problems. Knows no physics."""

@@ -1,0 +1,209 @@
+"""The interior-point iteration: predictor-corrector, then plain Newton at the target kappa.
+
+One factorization an iteration serves several right-hand sides. The Newton direction is affine in
+the centering target t and linear in the weight w of Mehrotra's second-order correction,
+
+    d(t, w) = affine + t centering + w correction,
+
+so a handful of candidates (t, w) costs three back-substitutions and their step lengths.
+Source: Howell et al., arXiv 2203.00806, section IV; Mehrotra, SIAM J. Optim. 2 (1992).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from dojo.math.vectors import dot
+from dojo.solver.cones import cone_step, orthant_step
+from dojo.solver.linear_system import NewtonSystem, newton_system
+from dojo.solver.problem import Point, Problem, Residual, residual
+
+_TO_BOUNDARY = 0.995
+_SHORT_STEP = 0.1
+_JAMMED = 0.02
+_RECENTER = 4.0
+
+
+class Solution(NamedTuple):
+    """Result of a solve."""
+
+    x: Point
+    error: Array  # scaled residual
+    converged: Array
+    iterations: Array
+    finite: Array
+
+
+class _Loop(NamedTuple):
+    x: Point
+    error: Array
+    iterations: Array
+    converged: Array
+    finite: Array
+    factor: Array  # of the last recentering
+
+
+def start(problem: Problem) -> Point:
+    """The problem's own starting point."""
+    v = problem.start()
+    return problem.centered(v, problem.rows(v), jnp.ones((), v.dtype))
+
+
+def solve(
+    problem: Problem, first: Point, kappa: Array, tolerance: float, max_iterations: int
+) -> Solution:
+    """Bring the point `first` to the kappa point of the problem."""
+    # Single precision reaches its rounding limit before the tolerance squared.
+    polish = jnp.finfo(kappa.dtype).eps < 1e-12
+
+    def running(loop: _Loop) -> Array:
+        return ~loop.converged & loop.finite & (loop.iterations < max_iterations)
+
+    def body(loop: _Loop) -> _Loop:
+        rows, tangent = problem.linearize(loop.x.v)
+        equations = residual(problem, rows, loop.x, kappa)
+        error = scaled_error(problem, loop.x, equations, kappa, tolerance)
+        system = newton_system(problem, tangent, loop.x)
+        x, length = _advance(problem, system, equations, loop.x, kappa)
+        converged, jammed = error <= tolerance, length < _JAMMED
+        # Jammed on the boundary of a cone: start afresh from this v, further inside.
+        factor = jnp.where(jammed, _RECENTER * loop.factor, loop.factor)
+        again = problem.centered(loop.x.v, rows, factor)
+        x = _choose(jammed, again, x)
+        finite = jnp.isfinite(error) & _all_finite(x)
+        # The step from a converged point is the polish: it squares the residual, or, at the
+        # rounding limit, is not taken.
+        stay = ~finite | (converged & (jammed if polish else True))
+        x = _choose(stay, loop.x, x)
+        return _Loop(x, error, loop.iterations + 1, converged, finite | converged, factor)
+
+    one = jnp.ones((), kappa.dtype)
+    loop = _Loop(
+        first, jnp.inf * one, jnp.asarray(0), jnp.asarray(False), _all_finite(first), one
+    )
+    last = lax.while_loop(running, body, loop)
+    final = residual(problem, problem.rows(last.x.v), last.x, kappa)
+    error = scaled_error(problem, last.x, final, kappa, tolerance)
+    finite = last.finite & jnp.isfinite(error)
+    converged = (last.converged | (error <= tolerance)) & finite
+    return Solution(last.x, error, converged, last.iterations, finite)
+
+
+def scaled_error(
+    problem: Problem, x: Point, r: Residual, kappa: Array, tolerance: float
+) -> Array:
+    """Largest residual in units of its scale, rounding noise discounted."""
+    s = problem.scales
+    # In a sliding contact the two terms of the cone product cancel down to kappa.
+    product = problem.mu * x.gamma[: problem.mu.shape[0]] * x.psi
+    noise = 16 * jnp.finfo(kappa.dtype).eps * product
+
+    def part(value: Array, scale: Array, noise: Array) -> Array:
+        return jnp.max(jnp.abs(value) / (scale + noise / tolerance), initial=0.0)
+
+    zero = jnp.zeros_like(kappa)
+    blocks = [
+        part(r.balance, s.balance, s.balance_noise),
+        part(r.gap, s.gap, s.gap_noise),
+        part(r.slip, s.slip, s.slip_noise),
+        part(r.impact, kappa, zero),
+        part(r.cone, kappa, noise),
+        part(r.cone_t, kappa, noise),
+    ]
+    return jnp.max(jnp.stack(blocks))
+
+
+def step_length(mu: Array, x: Point, d: Point) -> Array:
+    """Largest step along d that keeps x in all cones, infinite where unbounded."""
+    f = mu.shape[0]
+    lengths = [
+        orthant_step(x.gamma, d.gamma),
+        orthant_step(x.slack, d.slack),
+        cone_step(mu * x.gamma[:f], x.b, mu * d.gamma[:f], d.b),
+        cone_step(x.psi, x.eta, d.psi, d.eta),
+    ]
+    return jnp.min(jnp.concatenate(lengths), initial=jnp.inf)
+
+
+def _advance(
+    problem: Problem, system: NewtonSystem, r: Residual, x: Point, kappa: Array
+) -> tuple[Point, Array]:
+    """One iteration: directions, candidates, the best of their steps, and its length."""
+    mu = problem.mu
+    # Products relative to zero, not to kappa: r holds them less kappa.
+    affine_rhs = r._replace(impact=r.impact + kappa, cone=r.cone + kappa)
+    affine = _negate(system.solve(affine_rhs))
+    length = jnp.minimum(1.0, step_length(mu, x, affine))
+    nu = _mean_products(mu, x)
+    predicted = _mean_products(mu, _move(x, affine, length))
+    sigma = jnp.clip(predicted / jnp.maximum(nu, kappa), 0.0, 1.0) ** 3
+
+    zero = jax.tree.map(jnp.zeros_like, r)
+    centering_n = zero._replace(impact=jnp.ones_like(r.impact))
+    centering_f = zero._replace(cone=jnp.ones_like(r.cone))
+    others = _solve_all(system, [centering_n, centering_f, _second_order(mu, affine)])
+
+    near = (nu <= 10.0 * kappa).all()
+    targets = jnp.stack([sigma * nu, sigma * nu, sigma * nu, 0.5 * nu, nu])
+    targets = jnp.maximum(kappa, targets)
+    targets = jnp.where(near, targets.at[0].set(kappa), targets)
+    plain = jnp.zeros_like(length)
+    first = jnp.stack([jnp.ones_like(length), length**2])
+    weights = jnp.concatenate([jnp.where(near, 0.0, first), jnp.stack([plain] * 3)])
+
+    def candidate(target: Array, weight: Array) -> Point:
+        factors = jnp.stack([target[0], target[1], -weight])
+        return jax.tree.map(lambda a, o: a + jnp.tensordot(factors, o, 1), affine, others)
+
+    candidates = jax.vmap(candidate)(targets, weights)
+    lengths = jax.vmap(lambda d: step_length(mu, x, d))(candidates)
+    long = lengths >= _SHORT_STEP
+    choice = jnp.where(long.any(), jnp.argmax(long), jnp.argmax(lengths))
+    direction = jax.tree.map(lambda c: c[choice], candidates)
+    length = jnp.minimum(1.0, _TO_BOUNDARY * lengths[choice])
+    return _move(x, direction, length), length
+
+
+def _mean_products(mu: Array, x: Point) -> Array:
+    """Mean complementarity products of the orthant rows [J s] and of the cones [J]: (2,)."""
+    f = mu.shape[0]
+    impact = x.gamma * x.slack
+    cone = mu * x.gamma[:f] * x.psi + dot(x.b, x.eta)
+    return jnp.stack([jnp.sum(p) / max(p.shape[0], 1) for p in (impact, cone)])
+
+
+def _second_order(mu: Array, d: Point) -> Residual:
+    """Second-order part of the products along d."""
+    f = mu.shape[0]
+    beta = mu * d.gamma[:f]
+    return Residual(
+        balance=jnp.zeros_like(d.v),
+        gap=jnp.zeros_like(d.gamma),
+        slip=jnp.zeros_like(d.eta),
+        impact=d.gamma * d.slack,
+        cone=beta * d.psi + dot(d.b, d.eta),
+        cone_t=beta * d.eta + d.psi * d.b,
+    )
+
+
+def _solve_all(system: NewtonSystem, rhs: list[Residual]) -> Point:
+    """Directions for several right-hand sides, stacked in front."""
+    return jax.vmap(system.solve)(jax.tree.map(lambda *leaves: jnp.stack(leaves), *rhs))
+
+
+def _move(x: Point, d: Point, length: Array) -> Point:
+    return jax.tree.map(lambda p, q: p + length * q, x, d)
+
+
+def _negate(x: Point) -> Point:
+    return jax.tree.map(jnp.negative, x)
+
+
+def _choose(first: Array, a: Point, b: Point) -> Point:
+    return jax.tree.map(lambda x, y: jnp.where(first, x, y), a, b)
+
+
+def _all_finite(x: Point) -> Array:
+    return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(x)]))

@@ -1,0 +1,123 @@
+"""The problem the solver accepts, and the point it works on.
+
+A cone complementarity problem in v (n,), with m inequality rows, the first f of which carry a
+second-order friction cone of three dimensions:
+
+    F(v) = N^T gamma + T^T b
+    slack = g(v) >= 0,   gamma >= 0,   gamma slack = kappa
+    eta = T v (two tangential components a cone)
+    (mu gamma, b) o (psi, eta) = kappa e      both in the second-order cone Q3
+
+`o` is the Jordan product and e = (1, 0, 0) its identity. N need not be the derivative of g.
+Layout is component first (see `dojo.math`): b and eta are (2, f).
+"""
+
+from typing import NamedTuple, Protocol
+
+from jax import Array
+
+
+class Point(NamedTuple):
+    """Primal-dual point, and likewise a direction."""
+
+    v: Array  # (n,)
+    gamma: Array  # (m,)
+    slack: Array  # (m,)
+    b: Array  # (2, f)
+    psi: Array  # (f,)
+    eta: Array  # (2, f)
+
+
+class Rows(NamedTuple):
+    """The problem's own functions at v."""
+
+    balance: Array  # F(v), (n,)
+    gap: Array  # g(v), (m,)
+    slip: Array  # T v, (2, f)
+
+
+class Residual(NamedTuple):
+    """The six blocks of equations, zero at the solution."""
+
+    balance: Array  # F(v) - N^T gamma - T^T b, (n,)
+    gap: Array  # slack - g(v), (m,)
+    slip: Array  # eta - T v, (2, f)
+    impact: Array  # gamma slack - kappa, (m,)
+    cone: Array  # first component of the Jordan product, less kappa, (f,)
+    cone_t: Array  # its tangential components, (2, f)
+
+
+class Scales(NamedTuple):
+    """Sizes that make residuals of different units comparable, and their rounding noise."""
+
+    balance: Array  # (n,) or ()
+    gap: Array
+    slip: Array
+    balance_noise: Array
+    gap_noise: Array
+    slip_noise: Array
+
+
+class Weights(NamedTuple):
+    """Minus the derivative of the impulses (gamma, b) by (gap, slip), row by row.
+
+    `d gamma = -normal d gap` and `d b = -coupling d gap - tangent d slip`.
+    """
+
+    normal: Array  # (m,)
+    coupling: Array  # (2, f)
+    tangent: Array  # (2, 2, f)
+
+
+class Tangent(Protocol):
+    """The derivative of a problem's functions at one v."""
+
+    def rates(self, dv: Array) -> tuple[Array, Array]:
+        """Derivatives of gap (m,) and slip (2, f) along dv."""
+        ...
+
+    def condensed(self, weights: Weights) -> Array:
+        """dF/dv + N^T W dg/dv + T^T W T, (n, n)."""
+        ...
+
+
+class Problem(Protocol):
+    """What the interior point asks of a problem."""
+
+    @property
+    def mu(self) -> Array:
+        """Friction coefficients (f,), positive."""
+        ...
+
+    @property
+    def scales(self) -> Scales: ...
+
+    def start(self) -> Array:
+        """The v (n,) to start from."""
+        ...
+
+    def centered(self, v: Array, rows: Rows, factor: Array) -> Point:
+        """A point at v well inside all cones; a larger factor moves it further inside."""
+        ...
+
+    def rows(self, v: Array) -> Rows: ...
+
+    def linearize(self, v: Array) -> tuple[Rows, Tangent]: ...
+
+    def pull(self, gamma: Array, b: Array) -> Array:
+        """N^T gamma + T^T b, (n,)."""
+        ...
+
+
+def residual(problem: Problem, rows: Rows, x: Point, kappa: Array) -> Residual:
+    """The equations at a point whose `rows` are those of `x.v`."""
+    f = problem.mu.shape[0]
+    beta = problem.mu * x.gamma[:f]
+    return Residual(
+        balance=rows.balance - problem.pull(x.gamma, x.b),
+        gap=x.slack - rows.gap,
+        slip=x.eta - rows.slip,
+        impact=x.gamma * x.slack - kappa,
+        cone=beta * x.psi + (x.b * x.eta).sum(0) - kappa,
+        cone_t=beta * x.eta + x.psi * x.b,
+    )

@@ -1,0 +1,39 @@
+"""What became of a solve."""
+
+import enum
+
+
+class Status(enum.IntEnum):
+    """Outcome of a step, one integer per batch lane in `info.status`."""
+
+    CONVERGED = 0
+    MAX_ITERATIONS = 1
+    STEP_TOO_LARGE = 2
+    INFEASIBLE = 3
+    NONFINITE = 4
+
+    @property
+    def message(self) -> str:
+        """What happened, and what to try."""
+        return _MESSAGES[self]
+
+
+_MESSAGES = {
+    Status.CONVERGED: "The step was solved to its tolerance.",
+    Status.MAX_ITERATIONS: (
+        "The iteration limit was reached before the tolerance. Try a smaller timestep, a larger "
+        "kappa or a larger SolverOptions(max_iterations=...)."
+    ),
+    Status.STEP_TOO_LARGE: (
+        "A link turned by more than a radian within the step, where the step may have no solution. "
+        "Use a smaller timestep."
+    ),
+    Status.INFEASIBLE: (
+        "The bounds of the step contradict each other (a pinched body, or limits that cannot hold "
+        "together). Check the initial state and the joint limits."
+    ),
+    Status.NONFINITE: (
+        "The state, the control or a parameter holds a NaN or an infinity, or the solve produced "
+        "one. Check the inputs of this batch lane."
+    ),
+}

@@ -1,0 +1,298 @@
+"""One step: the only place where the mechanics and the solver meet.
+
+prepare the node -> solve the complementarity problem -> arrive at the next state -> report.
+"""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from dojo.math.vectors import contract, dot
+from dojo.model.model import Model
+from dojo.model.state import State, normalize_configuration
+from dojo.model.topology import contact_geoms
+from dojo.physics import mechanics
+from dojo.physics.interval import turned_angle
+from dojo.physics.limits import limit_table
+from dojo.physics.mechanics import Node, Trial
+from dojo.solver import implicit
+from dojo.solver.interior_point import Solution
+from dojo.solver.options import SolverOptions, resolve_kappa, resolve_tolerance
+from dojo.solver.problem import Point, Rows, Scales, Weights
+from dojo.solver.status import Status
+
+
+class Inputs(NamedTuple):
+    """Everything a step depends on."""
+
+    model: Model
+    q: Array
+    v: Array
+    u: Array
+    wrench: Array | None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Contacts:
+    """Contact candidates of a step; gap at its end, point and frame at its start.
+
+    Attributes:
+        gap: (nc,) [m].
+        impulse: (nc, 3) [N s], normal and two tangents, on the second body.
+        point: (nc, 3) [m], world.
+        frame: (nc, 3, 3), rows n, t1, t2; n from the first body to the second.
+        geoms: (nc, 2) indices of the first and second body's geom.
+    """
+
+    gap: Array
+    impulse: Array
+    point: Array
+    frame: Array
+    geoms: Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class StepInfo:
+    """What a step reports, one entry per batch lane under vmap.
+
+    Attributes:
+        status: () a `dojo.Status`; `dojo.Status(int(info.status)).message` says what to do.
+        converged: () bool.
+        iterations: () Newton iterations.
+        residual: () largest scaled residual of the equations solved.
+        kappa: () the central-path parameter in force.
+        contacts: the contact candidates.
+        limit_impulse: (2 nlimit,) [N s or N m s], at the lower, then the upper limits.
+    """
+
+    status: Array
+    converged: Array
+    iterations: Array
+    residual: Array
+    kappa: Array
+    contacts: Contacts
+    limit_impulse: Array
+
+
+def step(
+    model: Model,
+    state: State,
+    u: ArrayLike | None = None,
+    *,
+    wrench: ArrayLike | None = None,
+    options: SolverOptions | None = None,
+) -> tuple[State, StepInfo]:
+    """Advance the state by one timestep through contact.
+
+    Pure; works under jit, vmap, grad, jvp. Derivatives are those of the solution at `grad_kappa`.
+
+    Args:
+        model: the robot.
+        state: q (nq,), v (nv,).
+        u: controls (nu,), clipped to their ranges; None is zero.
+        wrench: external forces (nl, 6) [N, N m]: world force, then torque, at each link's centre
+            of mass.
+        options: see `SolverOptions`.
+
+    Raises:
+        ValueError: wrong shapes. Values are not checked here: `info.status` tells, per lane.
+    """
+    options = SolverOptions() if options is None else options
+    u = np.zeros(model.nu) if u is None else u
+    control = _shaped("u", u, (model.nu,), model)
+    external = None if wrench is None else _shaped("wrench", wrench, (model.topology.nl, 6), model)
+    q = _shaped("state.q", state.q, (model.nq,), model)
+    v = _shaped("state.v", state.v, (model.nv,), model)
+    return _step(Inputs(model, q, v, control, external), options)
+
+
+def _shaped(name: str, value: ArrayLike, shape: tuple[int, ...], model: Model) -> Array:
+    array = jnp.asarray(value, model.dtype)
+    if array.shape != shape:
+        raise ValueError(
+            f"{name}: shape {array.shape}, expected {shape}. For a batch, wrap step in jax.vmap."
+        )
+    return array
+
+
+@functools.partial(jax.jit, inline=True)
+def _step(inputs: Inputs, options: SolverOptions) -> tuple[State, StepInfo]:
+    model = inputs.model
+    inputs = inputs._replace(q=normalize_configuration(model, inputs.q))
+    kappa = resolve_kappa(options.kappa, model.dtype)
+    tolerance = resolve_tolerance(options, model.dtype)
+    solution = implicit.solve(
+        StepProblem, tolerance, options.max_iterations, inputs, kappa, None
+    )
+    result = _result(inputs, solution, kappa)
+    if options.grad_kappa is None:
+        return result
+    smooth = resolve_kappa(options.grad_kappa, model.dtype)
+    start = jax.tree.map(jax.lax.stop_gradient, solution.x)
+    again = implicit.solve(
+        StepProblem, tolerance, options.max_iterations, inputs, smooth, start
+    )
+    return _with_derivative_of(result, _result(inputs, again, smooth))
+
+
+@jax.custom_jvp
+def _with_derivative_of(value: Any, other: Any) -> Any:
+    """`value`, with the derivatives of `other`."""
+    del other
+    return value
+
+
+@_with_derivative_of.defjvp
+def _with_derivative_of_jvp(primals, tangents):  # type: ignore[no-untyped-def]
+    return primals[0], tangents[1]
+
+
+def _result(
+    inputs: Inputs, solution: Solution, kappa: Array
+) -> tuple[State, StepInfo]:
+    model, x = inputs.model, solution.x
+    node = mechanics.prepare(*inputs)
+    trial = mechanics.move(model, node, x.v)
+    converged = solution.converged
+    defect = mechanics.balance(model, node, trial, x.v)
+    defect = defect - mechanics.contact_force(model, node, x.gamma, x.b)
+    defect = jax.lax.stop_gradient(jnp.where(converged, defect, 0.0))
+    q, v = mechanics.arrive(model, node, trial, x.v, defect)
+    nc = model.topology.nc
+    info = StepInfo(
+        status=_status(trial, solution),
+        converged=converged,
+        iterations=solution.iterations,
+        residual=jax.lax.stop_gradient(solution.error),
+        kappa=kappa,
+        contacts=_contacts(model, node, trial, x),
+        limit_impulse=x.gamma[nc:],
+    )
+    return State(q=q, v=v), info
+
+
+def _status(trial: Trial, solution: Solution) -> Array:
+    largest = jnp.max(turned_angle(trial.interval.turn), initial=0.0)
+    failure = jnp.where(largest > 1.0, Status.STEP_TOO_LARGE, Status.MAX_ITERATIONS)
+    failure = jnp.where(solution.finite, failure, Status.NONFINITE)
+    return jnp.where(solution.converged, Status.CONVERGED, failure).astype(jnp.int32)
+
+
+def _contacts(model: Model, node: Node, trial: Trial, x: Point) -> Contacts:
+    nc, nf = model.topology.nc, model.topology.nc_friction
+    friction = jnp.zeros((2, nc), model.dtype).at[:, :nf].set(x.b)
+    impulse = jnp.concatenate([x.gamma[None, :nc], friction]) * node.weight
+    return Contacts(
+        gap=trial.touch.gap,
+        impulse=impulse.T,
+        point=node.point.T,
+        frame=jnp.moveaxis(node.contacts.frame, -1, 0).swapaxes(1, 2),
+        geoms=jnp.asarray(contact_geoms(model.topology)),
+    )
+
+
+class StepTangent(NamedTuple):
+    """Derivative of the step's rows at one trial velocity."""
+
+    problem: "StepProblem"
+    stiffness: Array  # (nv, nv) d balance / d v
+    gap: Array  # (nc, nv)
+
+    def rates(self, dv: Array) -> tuple[Array, Array]:
+        table = limit_table(self.problem.model)
+        h = self.problem.model.timestep
+        limits = h * table.sign.astype(dv.dtype) * dv[table.dof]
+        slip = mechanics.slip(self.problem.node, dv)
+        return jnp.concatenate([contract(self.gap, dv), limits]), slip
+
+    def condensed(self, weights: Weights) -> Array:
+        model, node = self.problem.model, self.problem.node
+        nc, nf = model.topology.nc, model.topology.nc_friction
+        table = limit_table(model)
+        rows = mechanics.friction_rows(node)  # (2, nf, nv)
+        normal = weights.normal[:nc, None] * self.gap
+        tangent = weights.coupling[:, :, None] * self.gap[:nf] + jnp.sum(
+            weights.tangent[:, :, :, None] * rows[None], axis=1
+        )
+        left = jnp.concatenate([node.jacobian[0], rows.reshape(-1, model.nv)])
+        right = jnp.concatenate([normal, tangent.reshape(-1, model.nv)])
+        weight = jnp.concatenate([node.weight, node.weight[:nf], node.weight[:nf]])
+        limits = jnp.zeros(model.nv, model.dtype).at[table.dof].add(
+            model.timestep * weights.normal[nc:]
+        )
+        return self.stiffness + contract(left.T * weight, right) + jnp.diag(limits)
+
+
+class StepProblem:
+    """The complementarity problem of one step, as the solver wants it."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self.model = inputs.model
+        self.node = mechanics.prepare(*inputs)
+        self.mu = self.node.contacts.friction
+
+    @functools.cached_property
+    def scales(self) -> Scales:
+        """Momentum, length and speed of this step, and their rounding noise."""
+        model, node = self.model, self.node
+        h, eps = model.timestep, float(jnp.finfo(model.dtype).eps)
+        gravity = jnp.sqrt(dot(model.gravity, model.gravity))
+        # A tenth: light links that the diagonal inertia lets run away are held by their chain.
+        driven = 0.1 * jnp.max(jnp.abs(node.impulse.constant) / node.inertia, initial=0.0)
+        speed = h * gravity + jnp.max(jnp.abs(node.v), initial=0.0) + driven
+        momentum = jnp.max(jnp.abs(node.momentum)) + jnp.max(jnp.abs(node.impulse.constant))
+        extent = jnp.max(jnp.abs(node.frames.pos)) + jnp.max(model.geom_size, initial=0.1)
+        mass = jnp.sum(model.link_mass)
+        return jax.tree.map(
+            jax.lax.stop_gradient,
+            Scales(
+                balance=momentum + 1e-6 * mass,
+                gap=h * speed + 1e-6,
+                slip=speed + 1e-6,
+                balance_noise=16 * eps * mass * extent * (extent + 1) / h,
+                gap_noise=16 * eps * extent,
+                slip_noise=16 * eps * speed * (extent + 1),
+            ),
+        )
+
+    def rows(self, v: Array) -> Rows:
+        return self._rows(v, mechanics.move(self.model, self.node, v))
+
+    def _rows(self, v: Array, trial: Trial) -> Rows:
+        return Rows(
+            balance=mechanics.balance(self.model, self.node, trial, v),
+            gap=mechanics.gaps(self.model, self.node, trial),
+            slip=mechanics.slip(self.node, v),
+        )
+
+    def linearize(self, v: Array) -> tuple[Rows, StepTangent]:
+        trial = mechanics.move(self.model, self.node, v)
+        stiffness = mechanics.balance_derivative(self.model, self.node, trial, v)
+        gap = mechanics.gap_derivative(self.model, self.node, trial, v)
+        return self._rows(v, trial), StepTangent(self, stiffness, gap)
+
+    def pull(self, gamma: Array, b: Array) -> Array:
+        return mechanics.contact_force(self.model, self.node, gamma, b)
+
+    def start(self) -> Array:
+        return jax.lax.stop_gradient(self.node.v)
+
+    def centered(self, v: Array, rows: Rows, factor: Array) -> Point:
+        """All products of a kind equal, their size that of this step's momentum and motion."""
+        mu = self.mu
+        s, f = self.scales, mu.shape[0]
+        length = s.gap * factor
+        slack = jnp.maximum(rows.gap, length)
+        gamma = s.balance * length / slack
+        psi = jnp.sqrt(dot(rows.slip, rows.slip) + (s.slip * factor) ** 2)
+        b = -0.5 * mu * gamma[:f] * rows.slip / psi
+        point = Point(v=v, gamma=gamma, slack=slack, b=b, psi=psi, eta=rows.slip)
+        return jax.tree.map(jax.lax.stop_gradient, point)
