@@ -13,14 +13,13 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from dojo.math.vectors import contract, dot
+from dojo.math.vectors import dot
 from dojo.model.model import Model
 from dojo.model.state import State, normalize_configuration
 from dojo.model.topology import contact_geoms
 from dojo.physics import mechanics
 from dojo.physics.interval import turned_angle
-from dojo.physics.limits import limit_table
-from dojo.physics.mechanics import Node, Trial
+from dojo.physics.mechanics import Derivative, Node, Trial
 from dojo.solver import implicit
 from dojo.solver.interior_point import Solution
 from dojo.solver.options import SolverOptions, resolve_kappa, resolve_tolerance
@@ -162,8 +161,7 @@ def _result(
     node = mechanics.prepare(*inputs)
     trial = mechanics.move(model, node, x.v)
     converged = solution.converged
-    defect = mechanics.balance(model, node, trial, x.v)
-    defect = defect - mechanics.contact_force(model, node, x.gamma, x.b)
+    defect = mechanics.balance(model, node, trial, x.v, x.gamma, x.b)
     defect = jax.lax.stop_gradient(jnp.where(converged, defect, 0.0))
     q, v = mechanics.arrive(model, node, trial, x.v, defect)
     nc = model.topology.nc
@@ -187,8 +185,8 @@ def _status(trial: Trial, solution: Solution) -> Array:
 
 
 def _contacts(model: Model, node: Node, trial: Trial, x: Point) -> Contacts:
-    nc, nf = model.topology.nc, model.topology.nc_friction
-    friction = jnp.zeros((2, nc), model.dtype).at[:, :nf].set(x.b)
+    nc = model.topology.nc
+    friction = mechanics.padded(x.b, nc)
     impulse = jnp.concatenate([x.gamma[None, :nc], friction]) * node.weight
     return Contacts(
         gap=trial.touch.gap,
@@ -203,32 +201,15 @@ class StepTangent(NamedTuple):
     """Derivative of the step's rows at one trial velocity."""
 
     problem: "StepProblem"
-    stiffness: Array  # (nv, nv) d balance / d v
-    gap: Array  # (nc, nv)
+    derivative: Derivative
 
     def rates(self, dv: Array) -> tuple[Array, Array]:
-        table = limit_table(self.problem.model)
-        h = self.problem.model.timestep
-        limits = h * table.sign.astype(dv.dtype) * dv[table.dof]
-        slip = mechanics.slip(self.problem.node, dv)
-        return jnp.concatenate([contract(self.gap, dv), limits]), slip
+        return mechanics.rates(self.problem.model, self.problem.node, self.derivative, dv)
 
     def condensed(self, weights: Weights) -> Array:
-        model, node = self.problem.model, self.problem.node
-        nc, nf = model.topology.nc, model.topology.nc_friction
-        table = limit_table(model)
-        rows = mechanics.friction_rows(node)  # (2, nf, nv)
-        normal = weights.normal[:nc, None] * self.gap
-        tangent = weights.coupling[:, :, None] * self.gap[:nf] + jnp.sum(
-            weights.tangent[:, :, :, None] * rows[None], axis=1
+        return mechanics.condensed(
+            self.problem.model, self.problem.node, self.derivative, *weights
         )
-        left = jnp.concatenate([node.jacobian[0], rows.reshape(-1, model.nv)])
-        right = jnp.concatenate([normal, tangent.reshape(-1, model.nv)])
-        weight = jnp.concatenate([node.weight, node.weight[:nf], node.weight[:nf]])
-        limits = jnp.zeros(model.nv, model.dtype).at[table.dof].add(
-            model.timestep * weights.normal[nc:]
-        )
-        return self.stiffness + contract(left.T * weight, right) + jnp.diag(limits)
 
 
 class StepProblem:
@@ -267,20 +248,20 @@ class StepProblem:
         return self._rows(v, mechanics.move(self.model, self.node, v))
 
     def _rows(self, v: Array, trial: Trial) -> Rows:
+        zero = jnp.zeros_like(self.node.target), jnp.zeros((2, self.mu.shape[0]), v.dtype)
         return Rows(
-            balance=mechanics.balance(self.model, self.node, trial, v),
+            balance=mechanics.balance(self.model, self.node, trial, v, *zero),
             gap=mechanics.gaps(self.model, self.node, trial),
-            slip=mechanics.slip(self.node, v),
+            slip=mechanics.slip(self.model, self.node, v),
         )
 
     def linearize(self, v: Array) -> tuple[Rows, StepTangent]:
         trial = mechanics.move(self.model, self.node, v)
-        stiffness = mechanics.balance_derivative(self.model, self.node, trial, v)
-        gap = mechanics.gap_derivative(self.model, self.node, trial, v)
-        return self._rows(v, trial), StepTangent(self, stiffness, gap)
+        derivative = mechanics.differentiate(self.model, self.node, trial, v)
+        return self._rows(v, trial), StepTangent(self, derivative)
 
     def pull(self, gamma: Array, b: Array) -> Array:
-        return mechanics.contact_force(self.model, self.node, gamma, b)
+        return mechanics.pull(self.model, self.node, gamma, b)
 
     def start(self) -> Array:
         return jax.lax.stop_gradient(self.node.v)

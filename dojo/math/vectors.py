@@ -1,5 +1,8 @@
 """Vectors (3, ...) and matrices (3, 3, ...), component first."""
 
+import functools
+import operator
+
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -15,9 +18,15 @@ def cross(a: Array, b: Array) -> Array:
     )
 
 
+def total(x: Array, axis: int = 0) -> Array:
+    """Sum over a short axis, written out: compilers fuse additions better than reductions."""
+    parts = [lax.index_in_dim(x, k, axis, keepdims=False) for k in range(x.shape[axis])]
+    return functools.reduce(operator.add, parts)
+
+
 def dot(a: Array, b: Array) -> Array:
     """Inner product over the first axis."""
-    return jnp.sum(a * b, axis=0)
+    return total(a * b)
 
 
 def matvec(m: Array, v: Array) -> Array:

@@ -10,6 +10,7 @@ r |m_xy|, blunted within BLUNT radians of standing flat, where the four rim corn
 The gap is exact at any pose, but for that blunting (under 1e-3 of the radius).
 """
 
+import functools
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from jax import Array
 from dojo.math import rotations
 from dojo.math.vectors import contract, cross, dot, matmat, matvec, matvec_t, safe_norm
 from dojo.model.model import Model
-from dojo.model.topology import ContactGroup
+from dojo.model.topology import ContactGroup, Topology
 from dojo.physics.kinematics import Frames
 
 BLUNT = 0.01
@@ -152,17 +153,26 @@ def contact_points(c: Candidates, at: Touch) -> Array:
     return at.point - 0.5 * at.gap * c.normal
 
 
-def directional_rows(point: Array, direction: Array) -> Array:
-    """World screws (6, ...) of unit forces along `direction` at `point`."""
+def screws(point: Array, direction: Array) -> Array:
+    """World wrenches (6, ...) of unit forces along `direction` at `point`, about the origin."""
     return jnp.concatenate([cross(point, direction), direction])
 
 
-def row_rates(model: Model, screws: Array, axes: Array) -> Array:
-    """Rates (rows, nc, nv) of the screws (6, rows, nc), given each degree of freedom's twist.
+def at_contacts(model: Model, per_link: Array) -> Array:
+    """Values (..., nl) of links at the candidates of their geoms, (..., nc)."""
+    return per_link[..., contact_links(model)]
 
-    The world side does not move, so only the degrees of freedom of the convex body's link count.
-    """
-    nc = screws.shape[-1]
-    moves = jnp.asarray(model.topology.moves[contact_links(model)], axes.dtype)
-    rates = contract(screws.reshape(6, -1).T, axes)
-    return rates.reshape(screws.shape[1], nc, model.nv) * moves
+
+def by_link(model: Model, per_contact: Array) -> Array:
+    """Sums (..., nl) over the candidates of each link; the first ones, if not all are given."""
+    shape = per_contact.shape[:-1]
+    flat = per_contact.reshape(-1, per_contact.shape[-1])
+    table = jnp.asarray(_link_table(model.topology)[: flat.shape[-1]], per_contact.dtype)
+    return contract(flat, table).reshape(*shape, model.topology.nl)
+
+
+@functools.lru_cache(maxsize=64)
+def _link_table(topology: Topology) -> np.ndarray:
+    """One-hot (nc, nl): the link of each candidate, none for geoms fixed in the world."""
+    geom = _joined(topology.contacts, "geom")
+    return (topology.geom_link[geom][:, None] == np.arange(topology.nl)).astype(float)

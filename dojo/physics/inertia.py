@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dojo.math.vectors import contract, cross, dot, matmat, matvec, matvec_t, outer, transpose
+from dojo.math.vectors import contract, cross, dot, matmat, matvec, outer, skew, total, transpose
 from dojo.model.model import Model
 from dojo.model.state import State, normalize_configuration
 from dojo.model.topology import Topology
@@ -44,12 +44,12 @@ class Blocks(NamedTuple):
             [matvec(self.turn, w) + cross(self.right, v), self.mass * v - cross(self.left, w)]
         )
 
-    def transposed_times(self, twist: Array) -> Array:
-        """B^T s for twists (6, n)."""
-        w, v = twist[:3], twist[3:]
-        return jnp.concatenate(
-            [matvec_t(self.turn, w) + cross(self.left, v), self.mass * v - cross(self.right, w)]
-        )
+    def full(self) -> Array:
+        """The matrices written out, (6, 6, n)."""
+        eye = jnp.eye(3, dtype=self.mass.dtype)[:, :, None]
+        upper = jnp.concatenate([self.turn, skew(self.right)], axis=1)
+        lower = jnp.concatenate([-skew(self.left), self.mass * eye], axis=1)
+        return jnp.concatenate([upper, lower])
 
 
 class Masks(NamedTuple):
@@ -67,21 +67,18 @@ def tree_masks(topology: Topology) -> Masks:
     return Masks(down=below.T, up=below & ~below.T)
 
 
-def joint_space(model: Model, blocks: Blocks, left: Array, right: Array) -> Array:
-    """H[j, l] = sum_i left_j^T B_i right_l over the links moved by both: (nv, nv)."""
+def joint_space(model: Model, blocks: Array, left: Array, right: Array) -> Array:
+    """H[j, l] = sum_i left_j^T B_i right_l over the links moved by both: (nv, nv).
+
+    blocks: (6, k, nl); left: twists (6, nv); right: (k, nv), twists or several sets of them.
+    """
     moves = jnp.asarray(model.topology.moves[:-1], model.dtype)
-    n = model.topology.nl
-    flat = jnp.concatenate(
-        [blocks.turn.reshape(9, n), blocks.right, blocks.left, blocks.mass[None]]
-    )
-    total = contract(flat, moves)
-    composite = Blocks(
-        total[:9].reshape(3, 3, model.nv), total[9:12], total[12:15], total[15]
-    )
+    k = blocks.shape[1]
+    composite = contract(blocks.reshape(6 * k, -1), moves).reshape(6, k, -1)
     masks = tree_masks(model.topology)
-    downward = contract(left.T, composite.times(right))
-    upward = contract(composite.transposed_times(left).T, right)
-    return downward * masks.down + upward * masks.up
+    forward = total(composite * right, axis=1)
+    backward = total(composite * left[:, None], axis=0)
+    return contract(left.T, forward) * masks.down + contract(backward.T, right) * masks.up
 
 
 def centers_of_mass(model: Model, frames: Frames) -> Array:
@@ -114,7 +111,7 @@ def spatial_inertia(model: Model, frames: Frames) -> Blocks:
 
 def mass_matrix_at(model: Model, frames: Frames, axes: Array) -> Array:
     """Joint-space inertia with armature, (nv, nv)."""
-    h = joint_space(model, spatial_inertia(model, frames), axes, axes)
+    h = joint_space(model, spatial_inertia(model, frames).full(), axes, axes)
     return h + jnp.diag(model.dof_armature)
 
 
@@ -151,7 +148,7 @@ def bias_force(model: Model, state: State) -> Array:
 def joint_forces(model: Model, axes: Array, wrench: Array) -> Array:
     """sum_i J_i^T w_i for world wrenches (6, nl) about the origin: (nv,)."""
     moves = jnp.asarray(model.topology.moves[:-1], model.dtype)
-    return jnp.sum(axes * contract(wrench, moves), axis=0)
+    return total(axes * contract(wrench, moves), axis=0)
 
 
 def _motion_cross(a: Array, b: Array) -> Array:

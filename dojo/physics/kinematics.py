@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from dojo.math import rotations
-from dojo.math.vectors import contract, cross, dot, matmat, matvec, skew
+from dojo.math.vectors import contract, cross, dot, matmat, matvec, skew, total
 from dojo.model.model import Model
 from dojo.model.state import normalize_configuration
 from dojo.model.topology import Topology
@@ -76,8 +76,9 @@ def link_frames(model: Model, maps: LocalMaps, q: Array) -> Frames:
     for parents in _ancestor_rounds(model.topology):
         has = jnp.asarray(parents >= 0)
         up = np.maximum(parents, 0)
-        pos = jnp.where(has, pos[:, up] + matvec(rot[:, :, up], pos), pos)
-        rot = jnp.where(has, matmat(rot[:, :, up], rot), rot)
+        up_rot = rot[:, :, up]
+        pos = jnp.where(has, pos[:, up] + matvec(up_rot, pos), pos)
+        rot = jnp.where(has, matmat(up_rot, rot), rot)
     return Frames(pos, rot)
 
 
@@ -184,7 +185,7 @@ def step_axes(model: Model, axes: Array, dq: Array) -> Array:
     eye = jnp.eye(3, dtype=axes.dtype)[:, :, None]
     rate = (eye - skew(y)) / (1 + dot(y, y))
     spin = axes[:, table.spin_v]  # (6, 3, k)
-    turned = jnp.sum(spin[:, :, None] * rate[None], axis=1)
+    turned = total(spin[:, :, None] * rate[None], axis=1)
     rest = np.setdiff1d(np.arange(model.nv), table.spin_v)
     return assemble([(rest, axes[:, rest]), (table.spin_v, turned)], model.nv)
 

@@ -25,6 +25,16 @@ def limit_table(model: Model) -> LimitTable:
     return LimitTable(t.q_start[both], t.v_start[both], sign)
 
 
+def on_joints(model: Model, rows: Array) -> Array:
+    """Sum of row values (2 nlimit,) on the degrees of freedom they act on, (nv,)."""
+    n = len(model.topology.limited)
+    padded = jnp.concatenate([rows[:n] + rows[n:], jnp.zeros(1, rows.dtype)])
+    # A gather: scattered additions are slow on every backend.
+    place = np.full(model.nv, n)
+    place[model.topology.v_start[model.topology.limited]] = np.arange(n)
+    return padded[place]
+
+
 def limit_gap(model: Model, q: Array) -> Array:
     """Distances to the limits, (2 nlimit,) [rad or m]."""
     table = limit_table(model)

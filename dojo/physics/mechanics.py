@@ -1,44 +1,45 @@
 """The mechanics of one step: everything the complementarity problem is made of.
 
 `prepare` evaluates what is constant at the node q_k; `move` what a trial velocity v leads to;
-`balance`, `gaps` and `slip` are the residual's physics, `balance_derivative` and `gap_derivative`
-their closed-form derivatives; `arrive` turns the solved step into the next state.
+`balance`, `gaps` and `slip` are the residual's physics; `differentiate`, `rates` and `condensed` their
+closed-form derivatives; `arrive` turns the solved step into the next state.
+
+Contact Jacobians are never formed: a contact acts on one link, so its rows are a screw times the
+link's motion axes, and what a contact adds to the Newton matrix is a 6 x 6 block of its link.
 """
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dojo.math.vectors import contract
+from dojo.math.vectors import contract, total
 from dojo.model.model import Model
 from dojo.physics.collision import (
     Candidates,
     Touch,
+    at_contacts,
+    by_link,
     candidates,
     contact_points,
-    directional_rows,
-    row_rates,
+    screws,
     touch,
 )
 from dojo.physics.forces import Impulse, actuator_impulse, external_impulse, passive_impulse
-from dojo.physics.inertia import (
-    centers_of_mass,
-    joint_forces,
-    joint_space,
-    mass_matrix_at,
-)
+from dojo.physics.inertia import centers_of_mass, joint_forces, joint_space, mass_matrix_at
 from dojo.physics.interval import Interval, interval, interval_derivative
 from dojo.physics.kinematics import (
     Frames,
     LocalMaps,
     integrate,
     link_frames,
+    link_twists,
     local_maps,
     motion_axes,
     step_axes,
 )
-from dojo.physics.limits import LimitTable, limit_gap, limit_table
+from dojo.physics.limits import limit_gap, limit_table, on_joints
 
 # Contact impulses, kappa / gap on the central path, fade to zero between these distances [m], so
 # that what is far away changes nothing. The distance is that expected at the end of the step,
@@ -61,7 +62,7 @@ class Node(NamedTuple):
     impulse: Impulse
     contacts: Candidates
     point: Array  # (3, nc) where contact impulses act
-    jacobian: Array  # (3, nc, nv) rows n, t1, t2 of the contact velocity
+    screw: Array  # (6, 3, nc) unit wrenches n, t1, t2 at the contact points
     weight: Array  # (nc,) 1 near, 0 far away: share of the contact impulses that acts
     target: Array  # (nc + 2 nlimit,) smallest gap asked for: 0, or below it in recovery
 
@@ -89,8 +90,8 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
     gap = jnp.concatenate([now.gap, limit_gap(model, q)])
     passive = passive_impulse(model, q, diagonal) + actuator_impulse(model, q, v, u, diagonal)
     external = external_impulse(model, axes, centers_of_mass(model, frames), wrench)
-    rows = directional_rows(point[:, None], contacts.frame)
-    jacobian = row_rates(model, rows, axes)
+    screw = screws(jnp.broadcast_to(point[:, None], contacts.frame.shape), contacts.frame)
+    approach = total(screw[:, 0] * at_contacts(model, link_twists(model, axes, v)))
     return Node(
         q=q,
         v=v,
@@ -102,8 +103,8 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
         impulse=Impulse(passive.constant + external, passive.drag),
         contacts=contacts,
         point=point,
-        jacobian=jacobian,
-        weight=_nearness(now.gap, model.timestep * contract(jacobian[0], v)),
+        screw=screw,
+        weight=_nearness(now.gap, model.timestep * approach),
         target=jnp.minimum(0.0, gap + model.timestep * RECOVERY_SPEED),
     )
 
@@ -129,19 +130,42 @@ def move(model: Model, node: Node, v: Array) -> Trial:
     )
 
 
-def balance(model: Model, node: Node, trial: Trial, v: Array) -> Array:
-    """Momentum balance without contact and limit impulses, (nv,): equation (1) of DESIGN."""
-    inertial = joint_forces(model, node.axes, trial.interval.momentum) + model.dof_armature * v
-    return inertial - node.momentum - node.impulse.constant + node.impulse.drag * v
+def balance(
+    model: Model, node: Node, trial: Trial, v: Array, gamma: Array, b: Array
+) -> Array:
+    """Momentum balance with impulses gamma (nc + 2 nlimit,), b (2, nf): equation (1) of DESIGN."""
+    free = model.dof_armature * v - node.momentum - node.impulse.constant + node.impulse.drag * v
+    links = trial.interval.momentum - contact_wrench(model, node, gamma, b)
+    return joint_forces(model, node.axes, links) + free - limit_impulse(model, node, gamma)
 
 
-def balance_derivative(model: Model, node: Node, trial: Trial, v: Array) -> Array:
-    """d balance / d v, (nv, nv)."""
-    blocks = interval_derivative(model, node.frames, trial.frames, trial.interval.turn)
-    turned = step_axes(model, trial.axes, model.timestep * v)
-    # The blocks are h times a rate by position, the axes 1/h times one by velocity.
-    inertial = joint_space(model, blocks, node.axes, turned)
-    return inertial + jnp.diag(model.dof_armature + node.impulse.drag)
+def pull(model: Model, node: Node, gamma: Array, b: Array) -> Array:
+    """Generalized impulse (nv,) of contacts and limits."""
+    wrench = contact_wrench(model, node, gamma, b)
+    return joint_forces(model, node.axes, wrench) + limit_impulse(model, node, gamma)
+
+
+def contact_wrench(model: Model, node: Node, gamma: Array, b: Array) -> Array:
+    """Contact impulses on the links as wrenches about the world origin, (6, nl)."""
+    nc, nf = node.weight.shape[0], b.shape[1]
+    wrench = node.screw[:, 0] * (gamma[:nc] * node.weight)
+    friction = total(node.screw[:, 1:, :nf] * (b * node.weight[:nf]), axis=1)
+    return by_link(model, wrench + padded(friction, nc))
+
+
+def padded(frictional: Array, nc: int) -> Array:
+    """Values (..., nf) of the frictional candidates, zero for the others: (..., nc)."""
+    missing = nc - frictional.shape[-1]
+    if not missing:
+        return frictional
+    zero = jnp.zeros((*frictional.shape[:-1], missing), frictional.dtype)
+    return jnp.concatenate([frictional, zero], axis=-1)
+
+
+def limit_impulse(model: Model, node: Node, gamma: Array) -> Array:
+    """Impulses of the joint limits on their joints, (nv,)."""
+    sign = limit_table(model).sign.astype(gamma.dtype)
+    return on_joints(model, sign * gamma[node.weight.shape[0] :])
 
 
 def gaps(model: Model, node: Node, trial: Trial) -> Array:
@@ -149,32 +173,60 @@ def gaps(model: Model, node: Node, trial: Trial) -> Array:
     return jnp.concatenate([trial.touch.gap, limit_gap(model, trial.q)]) - node.target
 
 
-def gap_derivative(model: Model, node: Node, trial: Trial, v: Array) -> Array:
-    """d contact gap / d v, (nc, nv); the limits' is their sign times h on one column."""
+def slip(model: Model, node: Node, v: Array) -> Array:
+    """Tangential contact velocity of the frictional candidates, (2, nf) [m/s]."""
+    twist = at_contacts(model, link_twists(model, node.axes, v))
+    nf = node.contacts.friction.shape[0]
+    return total(node.screw[:, 1:, :nf] * twist[:, None, :nf], axis=0)
+
+
+class Derivative(NamedTuple):
+    """What the closed-form derivatives of a trial are made of."""
+
+    blocks: Array  # (6, 6, nl) d link momentum / d twist of the end pose, times h
+    axes: Array  # (6, nv) twist of the end poses per unit of v, divided by h
+    screw: Array  # (6, nc) d gap / d twist of the end pose
+
+
+def differentiate(model: Model, node: Node, trial: Trial, v: Array) -> Derivative:
+    """Evaluate the derivatives at a trial velocity."""
+    blocks = interval_derivative(model, node.frames, trial.frames, trial.interval.turn)
+    return Derivative(
+        blocks=blocks.full(),
+        axes=step_axes(model, trial.axes, model.timestep * v),
+        screw=screws(trial.touch.point, node.contacts.normal),
+    )
+
+
+def rates(model: Model, node: Node, d: Derivative, dv: Array) -> tuple[Array, Array]:
+    """Derivatives of `gaps` (nc + 2 nlimit,) and `slip` (2, nf) along dv."""
+    h, table = model.timestep, limit_table(model)
+    twist = at_contacts(model, link_twists(model, d.axes, dv))
+    limits = table.sign.astype(dv.dtype) * dv[table.dof]
+    return h * jnp.concatenate([total(d.screw * twist, axis=0), limits]), slip(model, node, dv)
+
+
+def condensed(
+    model: Model, node: Node, d: Derivative, normal: Array, coupling: Array, tangent: Array
+) -> Array:
+    """d balance / d v with impulses that answer the rows by these weights: (nv, nv).
+
+    d gamma = -normal d gap (nc + 2 nlimit,), d b = -coupling d gap - tangent d slip, (2, nf) and
+    (2, 2, nf).
+    """
     h = model.timestep
-    screws = directional_rows(trial.touch.point, node.contacts.normal)
-    turned = step_axes(model, trial.axes, h * v)
-    return h * row_rates(model, screws[:, None], turned)[0]
-
-
-def slip(node: Node, v: Array) -> Array:
-    """Tangential contact velocity of the frictional candidates, (2, nc_friction) [m/s]."""
-    return contract(friction_rows(node), v)
-
-
-def friction_rows(node: Node) -> Array:
-    """Tangential rows of the contact Jacobian, (2, nc_friction, nv)."""
-    return node.jacobian[1:, : node.contacts.friction.shape[0]]
-
-
-def contact_force(model: Model, node: Node, gamma: Array, b: Array) -> Array:
-    """Generalized impulse (nv,) of row impulses gamma (nc + 2 nlimit,) and friction b."""
-    nc, nf = node.weight.shape[0], node.contacts.friction.shape[0]
-    table: LimitTable = limit_table(model)
-    force = contract(gamma[:nc] * node.weight, node.jacobian[0])
-    friction = (b * node.weight[:nf]).reshape(-1)
-    force += contract(friction, friction_rows(node).reshape(-1, model.nv))
-    return force.at[table.dof].add(table.sign.astype(gamma.dtype) * gamma[nc:])
+    nc, nf = node.weight.shape[0], coupling.shape[1]
+    pushed = node.screw[:, 0] * (node.weight * normal[:nc])
+    sides = node.screw[:, 1:, :nf] * node.weight[:nf]
+    pushed = pushed + padded(total(sides * coupling, axis=1), nc)
+    by_gap = pushed[:, None] * (h * d.screw)
+    dragged = total(sides[:, :, None] * tangent, axis=1)  # (6, 2, nf)
+    by_slip = total(dragged[:, None] * node.screw[None, :, 1:, :nf], axis=2)
+    # Gaps answer the end of the step, slips its start: two sets of axes on the right.
+    blocks = jnp.concatenate([d.blocks + by_link(model, by_gap), by_link(model, by_slip)], axis=1)
+    stiffness = joint_space(model, blocks, node.axes, jnp.concatenate([d.axes, node.axes]))
+    limits = on_joints(model, h * normal[nc:])
+    return stiffness + jnp.diag(model.dof_armature + node.impulse.drag + limits)
 
 
 def arrive(model: Model, node: Node, trial: Trial, v: Array, defect: Array) -> tuple[Array, Array]:
@@ -186,4 +238,5 @@ def arrive(model: Model, node: Node, trial: Trial, v: Array, defect: Array) -> t
     mass = mass_matrix_at(model, trial.frames, trial.axes)
     momentum = joint_forces(model, trial.axes, trial.interval.momentum)
     momentum = momentum + model.dof_armature * v - defect
-    return trial.q, jnp.linalg.solve(mass, momentum)
+    factor = jax.scipy.linalg.cho_factor(mass, lower=True)
+    return trial.q, jax.scipy.linalg.cho_solve(factor, momentum)

@@ -143,27 +143,32 @@ def _advance(
     zero = jax.tree.map(jnp.zeros_like, r)
     centering_n = zero._replace(impact=jnp.ones_like(r.impact))
     centering_f = zero._replace(cone=jnp.ones_like(r.cone))
-    others = _solve_all(system, [centering_n, centering_f, _second_order(mu, affine)])
-
+    to_impact, to_cone, second = _solve_all(
+        system, [centering_n, centering_f, _second_order(mu, affine)]
+    )
     near = (nu <= 10.0 * kappa).all()
-    targets = jnp.stack([sigma * nu, sigma * nu, sigma * nu, 0.5 * nu, nu])
-    targets = jnp.maximum(kappa, targets)
-    targets = jnp.where(near, targets.at[0].set(kappa), targets)
-    plain = jnp.zeros_like(length)
-    first = jnp.stack([jnp.ones_like(length), length**2])
-    weights = jnp.concatenate([jnp.where(near, 0.0, first), jnp.stack([plain] * 3)])
+    target = jnp.where(near, kappa, jnp.maximum(kappa, sigma * nu))
+    half, full = jnp.maximum(kappa, 0.5 * nu), jnp.maximum(kappa, nu)
+    # (targets of the two kinds, weight of the correction), in the order of preference.
+    choices = [
+        (target, jnp.where(near, 0.0, 1.0)),
+        (target, jnp.where(near, 0.0, length**2)),
+        (target, jnp.zeros_like(length)),
+        (half, jnp.zeros_like(length)),
+        (full, jnp.zeros_like(length)),
+    ]
 
-    def candidate(target: Array, weight: Array) -> Point:
-        factors = jnp.stack([target[0], target[1], -weight])
-        return jax.tree.map(lambda a, o: a + jnp.tensordot(factors, o, 1), affine, others)
+    def candidate(t: Array, w: Array) -> Point:
+        return jax.tree.map(
+            lambda a, n, f, s: a + t[0] * n + t[1] * f - w * s, affine, to_impact, to_cone, second
+        )
 
-    candidates = jax.vmap(candidate)(targets, weights)
-    lengths = jax.vmap(lambda d: step_length(mu, x, d))(candidates)
+    lengths = jnp.stack([step_length(mu, x, candidate(t, w)) for t, w in choices])
     long = lengths >= _SHORT_STEP
     choice = jnp.where(long.any(), jnp.argmax(long), jnp.argmax(lengths))
-    direction = jax.tree.map(lambda c: c[choice], candidates)
+    best_t, best_w = (jnp.stack(column)[choice] for column in zip(*choices, strict=True))
     length = jnp.minimum(1.0, _TO_BOUNDARY * lengths[choice])
-    return _move(x, direction, length), length
+    return _move(x, candidate(best_t, best_w), length), length
 
 
 def _mean_products(mu: Array, x: Point) -> Array:
@@ -188,9 +193,10 @@ def _second_order(mu: Array, d: Point) -> Residual:
     )
 
 
-def _solve_all(system: NewtonSystem, rhs: list[Residual]) -> Point:
-    """Directions for several right-hand sides, stacked in front."""
-    return jax.vmap(system.solve)(jax.tree.map(lambda *leaves: jnp.stack(leaves), *rhs))
+def _solve_all(system: NewtonSystem, rhs: list[Residual]) -> list[Point]:
+    """Directions for several right-hand sides."""
+    stacked = jax.vmap(system.solve)(jax.tree.map(lambda *leaves: jnp.stack(leaves), *rhs))
+    return [jax.tree.map(lambda leaf, k=k: leaf[k], stacked) for k in range(len(rhs))]
 
 
 def _move(x: Point, d: Point, length: Array) -> Point:
