@@ -39,7 +39,9 @@ class Row:
 def main() -> None:
     """Run the benchmark and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", default=["ant", "half_cheetah", "hopper", "humanoid"])
+    parser.add_argument(
+        "--models", nargs="+", default=["ant", "half_cheetah", "hopper", "humanoid"]
+    )
     parser.add_argument("--batch", nargs="+", type=int, default=[1, 64, 512])
     parser.add_argument("--engines", nargs="+", default=["mujoco", "mjx", "dojo"])
     parser.add_argument("--x64", action="store_true")
@@ -132,7 +134,11 @@ def run_dojo(name: str, path: str, batch: int) -> Row:
     batched = jax.vmap(lambda _: state)(jax.numpy.arange(batch))
     seconds, compiled, (iterations, converged) = timed(jax.vmap(roll), batched, model.nu, batch)
     return Row(
-        name, "dojo", batch, 1e6 * seconds, compiled,
+        name,
+        "dojo",
+        batch,
+        1e6 * seconds,
+        compiled,
         converged=float(np.mean(converged)),
         iterations=float(np.mean(iterations)),
         slowest=int(np.max(iterations)),
@@ -168,9 +174,9 @@ def line(row: Row, rows: list[Row]) -> str:
     if row.compile_seconds:
         text += f"  compile {row.compile_seconds:5.1f} s"
     for other in rows:
-        if row.engine == "dojo" and other.engine == "mjx":
-            if (other.model, other.batch) == (row.model, row.batch):
-                text += f"  {row.microseconds / other.microseconds:5.2f} x MJX"
+        pair = (row.engine, other.engine) == ("dojo", "mjx")
+        if pair and (other.model, other.batch) == (row.model, row.batch):
+            text += f"  {row.microseconds / other.microseconds:5.2f} x MJX"
     if row.converged is not None:
         text += f"  converged {100 * row.converged:.2f} %  iterations {row.iterations:.1f}"
         text += f" (most {row.slowest})"

@@ -1,6 +1,9 @@
 """dojo: differentiable rigid-body simulation through hard contact."""
 
+from dojo.linearize import linearize as linearize
 from dojo.loaders.load import load as load
+from dojo.metrics import energy as energy
+from dojo.metrics import momentum as momentum
 from dojo.model.errors import ModelError as ModelError
 from dojo.model.errors import UnsupportedFeature as UnsupportedFeature
 from dojo.model.model import Model as Model
@@ -10,13 +13,10 @@ from dojo.physics.inertia import bias_force as bias_force
 from dojo.physics.inertia import mass_matrix as mass_matrix
 from dojo.physics.kinematics import forward_kinematics as forward_kinematics
 from dojo.physics.kinematics import geom_poses as geom_poses
+from dojo.rollout import rollout as rollout
 from dojo.solver.options import SolverOptions as SolverOptions
 from dojo.solver.status import Status as Status
 from dojo.step import Contacts as Contacts
 from dojo.step import StepInfo as StepInfo
 from dojo.step import step as step
-from dojo.linearize import linearize as linearize
-from dojo.metrics import energy as energy
-from dojo.metrics import momentum as momentum
-from dojo.rollout import rollout as rollout
 from dojo.viewer import Visualizer as Visualizer

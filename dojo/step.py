@@ -128,17 +128,13 @@ def _step(inputs: Inputs, options: SolverOptions) -> tuple[State, StepInfo]:
     inputs = inputs._replace(q=normalize_configuration(model, inputs.q))
     kappa = resolve_kappa(options.kappa, model.dtype)
     tolerance = resolve_tolerance(options, model.dtype)
-    solution = implicit.solve(
-        StepProblem, tolerance, options.max_iterations, inputs, kappa, None
-    )
+    solution = implicit.solve(StepProblem, tolerance, options.max_iterations, inputs, kappa, None)
     result = _result(inputs, solution, kappa)
     if options.grad_kappa is None:
         return result
     smooth = resolve_kappa(options.grad_kappa, model.dtype)
     start = jax.tree.map(jax.lax.stop_gradient, solution.x)
-    again = implicit.solve(
-        StepProblem, tolerance, options.max_iterations, inputs, smooth, start
-    )
+    again = implicit.solve(StepProblem, tolerance, options.max_iterations, inputs, smooth, start)
     return _with_derivative_of(result, _result(inputs, again, smooth))
 
 
@@ -154,9 +150,7 @@ def _with_derivative_of_jvp(primals, tangents):  # type: ignore[no-untyped-def]
     return primals[0], tangents[1]
 
 
-def _result(
-    inputs: Inputs, solution: Solution, kappa: Array
-) -> tuple[State, StepInfo]:
+def _result(inputs: Inputs, solution: Solution, kappa: Array) -> tuple[State, StepInfo]:
     model, x = inputs.model, solution.x
     node = mechanics.prepare(*inputs)
     trial = mechanics.move(model, node, x.v)
@@ -207,9 +201,7 @@ class StepTangent(NamedTuple):
         return mechanics.rates(self.problem.model, self.problem.node, self.derivative, dv)
 
     def condensed(self, weights: Weights) -> Array:
-        return mechanics.condensed(
-            self.problem.model, self.problem.node, self.derivative, *weights
-        )
+        return mechanics.condensed(self.problem.model, self.problem.node, self.derivative, *weights)
 
 
 class StepProblem:

@@ -59,7 +59,12 @@ def _refusal(m: mujoco.MjModel, i: int) -> str:
     if int(m.actuator_biastype[i]) not in _CONSTANT_OR_AFFINE:
         return "bias not affine"
     # Absent from older MuJoCo releases.
-    for field in ("actuator_armature", "actuator_damping", "actuator_dampingpoly", "actuator_delay"):
+    for field in (
+        "actuator_armature",
+        "actuator_damping",
+        "actuator_dampingpoly",
+        "actuator_delay",
+    ):
         if np.any(getattr(m, field, np.zeros(m.nu))[i]):
             return field.removeprefix("actuator_")
     return ""

@@ -141,9 +141,15 @@ def _note_approximations(m: mujoco.MjModel, pairs: list[_Pair], found: Findings)
     rolling = sum(p.condim > 3 for p in pairs)
     if rolling:
         found.note(f"{rolling} contact pairs with condim 4 or 6: approximated by condim 3")
-    if any(p.condim > 1 and p.explicit >= 0
-           and m.pair_friction[p.explicit, 0] != m.pair_friction[p.explicit, 1] for p in pairs):
-        found.note("anisotropic friction of pairs: the first coefficient is used for both directions")
+    if any(
+        p.condim > 1
+        and p.explicit >= 0
+        and m.pair_friction[p.explicit, 0] != m.pair_friction[p.explicit, 1]
+        for p in pairs
+    ):
+        found.note(
+            "anisotropic friction of pairs: the first coefficient is used for both directions"
+        )
     used = sorted({g for p in pairs for g in (p.geom1, p.geom2)})
     if np.any(m.geom_margin[used]) or np.any(m.geom_gap[used]) or np.any(m.pair_margin):
         found.note("contact margin and gap: approximated as zero")

@@ -83,7 +83,9 @@ def read_links(m: mujoco.MjModel, found: Findings) -> Links:
         body_link[b] = first + count - 1
         link_names[body_link[b]] = body_name(m, b)
     if merged:
-        found.note(f"{len(merged)} bodies without joint merged into their parents: {listing(merged)}")
+        found.note(
+            f"{len(merged)} bodies without joint merged into their parents: {listing(merged)}"
+        )
     kinds = tuple(_KINDS[int(t)] for t in m.jnt_type)
     parameters = _joint_parameters(m, kinds) | _inertial_parameters(m, body_link, body_pose)
     parameters["link_pos"] = np.array([p.pos for p in rest]).reshape(-1, 3)

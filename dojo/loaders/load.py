@@ -109,10 +109,14 @@ def _limits(m: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray, dict[str, np.nda
     active = not (disabled(m, bits.mjDSBL_LIMIT) or disabled(m, bits.mjDSBL_CONSTRAINT))
     limited = np.flatnonzero(m.jnt_limited.astype(bool) & scalar & active)
     force = np.flatnonzero(m.jnt_actfrclimited.astype(bool) & scalar)
-    return limited, force, {
-        "joint_range": m.jnt_range[limited].copy(),
-        "joint_force_range": m.jnt_actfrcrange[force].copy(),
-    }
+    return (
+        limited,
+        force,
+        {
+            "joint_range": m.jnt_range[limited].copy(),
+            "joint_force_range": m.jnt_actfrcrange[force].copy(),
+        },
+    )
 
 
 def _keyframes(m: mujoco.MjModel, actuator_names: tuple[str, ...]) -> tuple[Keyframe, ...]:
@@ -120,7 +124,9 @@ def _keyframes(m: mujoco.MjModel, actuator_names: tuple[str, ...]) -> tuple[Keyf
     for k in range(m.nkey):
         name = mujoco.mj_id2name(m, mujoco.mjtObj.mjOBJ_KEY, k) or f"key{k}"
         ctrl = m.key_ctrl[k] if len(actuator_names) == m.nu else np.zeros(len(actuator_names))
-        frames.append(Keyframe(name, *(tuple(map(float, x)) for x in (m.key_qpos[k], m.key_qvel[k], ctrl))))
+        frames.append(
+            Keyframe(name, *(tuple(map(float, x)) for x in (m.key_qpos[k], m.key_qvel[k], ctrl)))
+        )
     return tuple(frames)
 
 

@@ -60,9 +60,9 @@ def _constraints(m: mujoco.MjModel, found: Findings) -> None:
 
 def _bodies(m: mujoco.MjModel, found: Findings) -> None:
     if m.nmocap:
-        found.refuse("mocap", listing([body_name(m, b) for b in np.flatnonzero(m.body_mocapid >= 0)]))
+        found.refuse("mocap", _body_names(m, m.body_mocapid >= 0))
     if np.any(m.body_gravcomp):
-        found.refuse("gravcomp", listing([body_name(m, b) for b in np.flatnonzero(m.body_gravcomp)]))
+        found.refuse("gravcomp", _body_names(m, m.body_gravcomp))
     if m.opt.density or m.opt.viscosity:
         found.refuse("fluid", f"density {m.opt.density:g}, viscosity {m.opt.viscosity:g}")
     if m.nflex:
@@ -72,6 +72,10 @@ def _bodies(m: mujoco.MjModel, found: Findings) -> None:
     for field in ("geom_adhesion", "pair_adhesion", "geom_surfacevel"):
         if np.any(getattr(m, field, 0)):
             found.refuse("surface", field)
+
+
+def _body_names(m: mujoco.MjModel, chosen: np.ndarray) -> str:
+    return listing([body_name(m, int(b)) for b in np.flatnonzero(chosen)])
 
 
 def _notes(m: mujoco.MjModel, found: Findings) -> None:

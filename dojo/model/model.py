@@ -79,7 +79,7 @@ class Model:
                 (concrete values only; traced values pass unchecked).
         """
         fields = parameter_names()
-        checked = {}
+        checked: dict[str, Any] = {}
         for name, value in changes.items():
             if name not in fields:
                 raise ModelError(

@@ -59,7 +59,7 @@ def check_array(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: np.d
     array = jnp.asarray(value, dtype)
     if array.shape != shape:
         raise ValueError(
-            f"{name}: shape {array.shape}, expected {shape}. For a batch, wrap the call in jax.vmap."
+            f"{name}: shape {array.shape}, expected {shape}. For a batch, wrap it in jax.vmap."
         )
     if not isinstance(array, jax.core.Tracer) and not np.isfinite(np.asarray(array)).all():
         raise ValueError(f"{name}: holds a NaN or an infinity.")
@@ -79,8 +79,11 @@ def normalize_configuration(model: Model, q: Array) -> Array:
 def quaternion_index(model: Model) -> np.ndarray:
     """Positions in q of all quaternions, (4, k)."""
     t = model.topology
-    starts = [t.q_start[j] + (3 if k == "free" else 0) for j, k in enumerate(t.joint_kind)
-              if k in ("free", "ball")]
+    starts = [
+        t.q_start[j] + (3 if k == "free" else 0)
+        for j, k in enumerate(t.joint_kind)
+        if k in ("free", "ball")
+    ]
     return np.arange(4)[:, None] + np.array(starts, dtype=int)[None]
 
 

@@ -34,7 +34,7 @@ class ContentHashed:
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
-        return type(self) is type(other) and self._digest == other._digest  # type: ignore[attr-defined]
+        return type(self) is type(other) and self._digest == other._digest
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -141,9 +141,7 @@ def _disc(size: Array, m: Array) -> tuple[Array, Array]:
     t = jnp.minimum(s / BLUNT, 1.0)
     blunt = t < 1
     value = jnp.where(blunt, BLUNT * t * t * (3 - 3 * t + t * t), s)
-    slope_over_s = jnp.where(
-        blunt, (6 - 9 * t + 4 * t * t) / BLUNT, 1.0 / jnp.where(blunt, 1.0, s)
-    )
+    slope_over_s = jnp.where(blunt, (6 - 9 * t + 4 * t * t) / BLUNT, 1.0 / jnp.where(blunt, 1.0, s))
     flat = jnp.concatenate([m[:2], jnp.zeros_like(m[:1])])
     return size[0] * value, size[0] * slope_over_s * flat
 

@@ -60,9 +60,7 @@ def _springs(model: Model, q: Array) -> tuple[Array, Array]:
     table = layout(model.topology)
     rest = model.spring_ref
     quats = table.quat_q
-    relative = rotations.multiply(
-        rotations.conjugate(rotations.normalize(rest[quats])), q[quats]
-    )
+    relative = rotations.multiply(rotations.conjugate(rotations.normalize(rest[quats])), q[quats])
     stretch = assemble(
         [
             (table.scalar_v, q[table.scalar_q] - rest[table.scalar_q]),
@@ -107,7 +105,12 @@ def actuator_impulse(model: Model, q: Array, v: Array, u: Array, inertia: Array)
     k = t.v_start[t.force_limited_joints]
     if len(k):
         joint_force, joint_slope = _limited(
-            total[k], total_slope[k], jnp.ones(len(k), model.dtype), v[k], inertia[k], h,
+            total[k],
+            total_slope[k],
+            jnp.ones(len(k), model.dtype),
+            v[k],
+            inertia[k],
+            h,
             model.joint_force_range,
         )
         total, total_slope = total.at[k].set(joint_force), total_slope.at[k].set(joint_slope)

@@ -53,5 +53,3 @@ def interval_derivative(model: Model, start: Frames, end: Frames, turn: Array) -
 def turned_angle(turn: Array) -> Array:
     """Angle [rad] by which each link turned, (nl,)."""
     return 2.0 * jnp.arctan(jnp.sqrt(jnp.sum(turn * turn, axis=0)))
-
-

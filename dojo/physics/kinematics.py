@@ -95,9 +95,7 @@ def _joint_transforms(model: Model, maps: LocalMaps, q: Array) -> tuple[Array, A
     turned = rotations.to_matrix(q[table.quat_q])
     ball_rot = matmat(maps.rest_rot[:, :, ball], turned[:, :, : len(ball)])
     ball_pos = maps.center[:, ball] - matvec(ball_rot, maps.anchor[:, ball])
-    rot = assemble(
-        [(s, scalar_rot), (ball, ball_rot), (table.free, turned[:, :, len(ball) :])], nl
-    )
+    rot = assemble([(s, scalar_rot), (ball, ball_rot), (table.free, turned[:, :, len(ball) :])], nl)
     pos = assemble([(s, scalar_pos), (ball, ball_pos), (table.free, q[table.place_q])], nl)
     return rot, pos
 
@@ -222,9 +220,7 @@ def geom_frames(model: Model, frames: Frames) -> Frames:
     up, moving = np.maximum(link, 0), jnp.asarray(link >= 0)
     pos = frames.pos[:, up] + matvec(frames.rot[:, :, up], model.geom_pos.T)
     rot = matmat(frames.rot[:, :, up], local_rot)
-    return Frames(
-        jnp.where(moving, pos, model.geom_pos.T), jnp.where(moving, rot, local_rot)
-    )
+    return Frames(jnp.where(moving, pos, model.geom_pos.T), jnp.where(moving, rot, local_rot))
 
 
 def geom_poses(model: Model, q: Array) -> Poses:

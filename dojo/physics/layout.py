@@ -55,7 +55,7 @@ def assemble(parts: Sequence[tuple[np.ndarray, Array]], size: int) -> Array:
     index = np.concatenate([i.ravel() for i, _ in parts])
     blocks = [a.reshape(*a.shape[: a.ndim - i.ndim], -1) for i, a in parts]
     order = np.argsort(index)
-    assert len(index) == size and (index[order] == np.arange(size)).all()
+    assert np.array_equal(index[order], np.arange(size))
     joined = jnp.concatenate(blocks, axis=-1)
     # In file order already: spare the gather.
     return joined if (order == np.arange(size)).all() else joined[..., order]

@@ -32,7 +32,7 @@ def on_joints(model: Model, rows: Array) -> Array:
     # A gather: scattered additions are slow on every backend.
     place = np.full(model.nv, n)
     place[model.topology.v_start[model.topology.limited]] = np.arange(n)
-    return padded[place]
+    return jnp.take(padded, jnp.asarray(place))
 
 
 def limit_gap(model: Model, q: Array) -> Array:

@@ -1,8 +1,8 @@
 """The mechanics of one step: everything the complementarity problem is made of.
 
 `prepare` evaluates what is constant at the node q_k; `move` what a trial velocity v leads to;
-`balance`, `gaps` and `slip` are the residual's physics; `differentiate`, `rates` and `condensed` their
-closed-form derivatives; `arrive` turns the solved step into the next state.
+`balance`, `gaps` and `slip` are the residual's physics; `differentiate`, `rates` and `condensed`
+their closed-form derivatives; `arrive` turns the solved step into the next state.
 
 Contact Jacobians are never formed: a contact acts on one link, so its rows are a screw times the
 link's motion axes, and what a contact adds to the Newton matrix is a 6 x 6 block of its link.
@@ -130,9 +130,7 @@ def move(model: Model, node: Node, v: Array) -> Trial:
     )
 
 
-def balance(
-    model: Model, node: Node, trial: Trial, v: Array, gamma: Array, b: Array
-) -> Array:
+def balance(model: Model, node: Node, trial: Trial, v: Array, gamma: Array, b: Array) -> Array:
     """Momentum balance with impulses gamma (nc + 2 nlimit,), b (2, nf): equation (1) of DESIGN."""
     free = model.dof_armature * v - node.momentum - node.impulse.constant + node.impulse.drag * v
     links = trial.interval.momentum - contact_wrench(model, node, gamma, b)
@@ -164,7 +162,7 @@ def padded(frictional: Array, nc: int) -> Array:
 
 def limit_impulse(model: Model, node: Node, gamma: Array) -> Array:
     """Impulses of the joint limits on their joints, (nv,)."""
-    sign = limit_table(model).sign.astype(gamma.dtype)
+    sign = jnp.asarray(limit_table(model).sign, gamma.dtype)
     return on_joints(model, sign * gamma[node.weight.shape[0] :])
 
 

@@ -80,9 +80,7 @@ def solve(
         return _Loop(x, error, loop.iterations + 1, converged, finite | converged, factor)
 
     one = jnp.ones((), kappa.dtype)
-    loop = _Loop(
-        first, jnp.inf * one, jnp.asarray(0), jnp.asarray(False), _all_finite(first), one
-    )
+    loop = _Loop(first, jnp.inf * one, jnp.asarray(0), jnp.asarray(False), _all_finite(first), one)
     last = lax.while_loop(running, body, loop)
     final = residual(problem, problem.rows(last.x.v), last.x, kappa)
     error = scaled_error(problem, last.x, final, kappa, tolerance)
@@ -91,9 +89,7 @@ def solve(
     return Solution(last.x, error, converged, last.iterations, finite)
 
 
-def scaled_error(
-    problem: Problem, x: Point, r: Residual, kappa: Array, tolerance: float
-) -> Array:
+def scaled_error(problem: Problem, x: Point, r: Residual, kappa: Array, tolerance: float) -> Array:
     """Largest residual in units of its scale, rounding noise discounted."""
     s = problem.scales
     # In a sliding contact the two terms of the cone product cancel down to kappa.

@@ -65,9 +65,7 @@ def _cone_solve(x: Point, mu: Array, c0: Array, ct: Array, gamma: Array, eta: Ar
     return _cone_inverse(x, mu, ct - mu * x.eta * gamma - beta * eta - x.b * (first / beta))
 
 
-def _cone_multiplier(
-    x: Point, mu: Array, c0: Array, gamma: Array, b: Array, eta: Array
-) -> Array:
+def _cone_multiplier(x: Point, mu: Array, c0: Array, gamma: Array, b: Array, eta: Array) -> Array:
     """d psi from the first row of the linearized Jordan product."""
     beta = mu * x.gamma[: mu.shape[0]]
     return (c0 - mu * x.psi * gamma - dot(x.eta, b) - dot(x.b, eta)) / beta
