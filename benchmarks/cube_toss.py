@@ -7,6 +7,7 @@ the position error in % of the cube's width and of the rotation angle in degrees
 """
 
 import argparse
+import itertools
 import json
 import time
 from pathlib import Path
@@ -62,7 +63,7 @@ def load_tosses(path: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
     offsets = data["offsets"][: count + 1]
     frames = np.diff(offsets)
     padded = np.zeros((len(frames), frames.max(), 13))
-    for k, (start, stop) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+    for k, (start, stop) in enumerate(itertools.pairwise(offsets)):
         padded[k, : stop - start] = data["trajectories"][start:stop]
     return padded, frames
 

@@ -11,6 +11,7 @@ The gap is exact at any pose, but for that blunting (under 1e-3 of the radius).
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -164,7 +165,7 @@ def at_contacts(model: Model, per_link: Array) -> Array:
 def by_link(model: Model, per_contact: Array) -> Array:
     """Sums (..., nl) over the candidates of each link; the first ones, if not all are given."""
     shape = per_contact.shape[:-1]
-    flat = per_contact.reshape(-1, per_contact.shape[-1])
+    flat = per_contact.reshape(math.prod(shape), per_contact.shape[-1])
     table = jnp.asarray(_link_table(model.topology)[: flat.shape[-1]], per_contact.dtype)
     return contract(flat, table).reshape(*shape, model.topology.nl)
 

@@ -39,4 +39,4 @@ def limit_gap(model: Model, q: Array) -> Array:
     """Distances to the limits, (2 nlimit,) [rad or m]."""
     table = limit_table(model)
     bound = jnp.concatenate([model.joint_range[:, 0], model.joint_range[:, 1]])
-    return table.sign.astype(q.dtype) * (q[table.q] - bound)
+    return jnp.asarray(table.sign, q.dtype) * (q[table.q] - bound)
