@@ -39,12 +39,12 @@ def linearize(
     v = jnp.asarray(state.v, model.dtype)
     if u.shape != (model.nu,):
         raise ValueError(f"u: shape {u.shape}, expected {(model.nu,)}.")
-    center, _ = step(model, State(q, v), u, wrench=wrench, options=options)
-    q_end = jax.lax.stop_gradient(center.q)
 
     def moved(x: Array, u: Array) -> Array:
         start = State(displace(model, q, x[: model.nv]), v + x[model.nv :])
         after, _ = step(model, start, u, wrench=wrench, options=options)
+        # The tangent space at the end of the undisturbed step, where the derivative is taken.
+        q_end = jax.lax.stop_gradient(after.q)
         return jnp.concatenate([difference(model, q_end, after.q), after.v])
 
     a, b = jax.jacfwd(moved, argnums=(0, 1))(jnp.zeros(2 * model.nv, model.dtype), u)

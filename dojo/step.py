@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from dojo.math.vectors import dot
+from dojo.math.vectors import dot, safe_norm
 from dojo.model.model import Model
 from dojo.model.state import State, normalize_configuration
 from dojo.model.topology import contact_geoms
@@ -128,13 +128,17 @@ def _step(inputs: Inputs, options: SolverOptions) -> tuple[State, StepInfo]:
     inputs = inputs._replace(q=normalize_configuration(model, inputs.q))
     kappa = resolve_kappa(options.kappa, model.dtype)
     tolerance = resolve_tolerance(options, model.dtype)
-    solution = implicit.solve(StepProblem, tolerance, options.max_iterations, inputs, kappa, None)
+    solution = implicit.solve(
+        StepProblem.build, tolerance, options.max_iterations, inputs, kappa, None
+    )
     result = _result(inputs, solution, kappa)
     if options.grad_kappa is None:
         return result
     smooth = resolve_kappa(options.grad_kappa, model.dtype)
     start = jax.tree.map(jax.lax.stop_gradient, solution.x)
-    again = implicit.solve(StepProblem, tolerance, options.max_iterations, inputs, smooth, start)
+    again = implicit.solve(
+        StepProblem.build, tolerance, options.max_iterations, inputs, smooth, start
+    )
     return _with_derivative_of(result, _result(inputs, again, smooth))
 
 
@@ -191,6 +195,27 @@ def _contacts(model: Model, node: Node, trial: Trial, x: Point) -> Contacts:
     )
 
 
+def _scales(model: Model, node: Node) -> Scales:
+    """Momentum, length and speed of a step, and their rounding noise."""
+    h, eps = model.timestep, float(jnp.finfo(model.dtype).eps)
+    gravity = safe_norm(model.gravity)
+    # A tenth: light links that the diagonal inertia lets run away are held by their chain.
+    driven = 0.1 * jnp.max(jnp.abs(node.impulse.constant) / node.inertia, initial=0.0)
+    speed = h * gravity + jnp.max(jnp.abs(node.v), initial=0.0) + driven
+    momentum = jnp.max(jnp.abs(node.momentum)) + jnp.max(jnp.abs(node.impulse.constant))
+    extent = jnp.max(jnp.abs(node.frames.pos)) + jnp.max(model.geom_size, initial=0.1)
+    mass = jnp.sum(model.link_mass)
+    scales = Scales(
+        balance=momentum + 1e-6 * mass,
+        gap=h * speed + 1e-6,
+        slip=speed + 1e-6,
+        balance_noise=16 * eps * mass * extent * (extent + 1) / h,
+        gap_noise=16 * eps * extent,
+        slip_noise=16 * eps * speed * (extent + 1),
+    )
+    return jax.tree.map(jax.lax.stop_gradient, scales)
+
+
 class StepTangent(NamedTuple):
     """Derivative of the step's rows at one trial velocity."""
 
@@ -204,37 +229,21 @@ class StepTangent(NamedTuple):
         return mechanics.condensed(self.problem.model, self.problem.node, self.derivative, *weights)
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
 class StepProblem:
     """The complementarity problem of one step, as the solver wants it."""
 
-    def __init__(self, inputs: Inputs) -> None:
-        self.model = inputs.model
-        self.node = mechanics.prepare(*inputs)
-        self.mu = self.node.contacts.friction
+    model: Model
+    node: Node
+    mu: Array
+    scales: Scales
 
-    @functools.cached_property
-    def scales(self) -> Scales:
-        """Momentum, length and speed of this step, and their rounding noise."""
-        model, node = self.model, self.node
-        h, eps = model.timestep, float(jnp.finfo(model.dtype).eps)
-        gravity = jnp.sqrt(dot(model.gravity, model.gravity))
-        # A tenth: light links that the diagonal inertia lets run away are held by their chain.
-        driven = 0.1 * jnp.max(jnp.abs(node.impulse.constant) / node.inertia, initial=0.0)
-        speed = h * gravity + jnp.max(jnp.abs(node.v), initial=0.0) + driven
-        momentum = jnp.max(jnp.abs(node.momentum)) + jnp.max(jnp.abs(node.impulse.constant))
-        extent = jnp.max(jnp.abs(node.frames.pos)) + jnp.max(model.geom_size, initial=0.1)
-        mass = jnp.sum(model.link_mass)
-        return jax.tree.map(
-            jax.lax.stop_gradient,
-            Scales(
-                balance=momentum + 1e-6 * mass,
-                gap=h * speed + 1e-6,
-                slip=speed + 1e-6,
-                balance_noise=16 * eps * mass * extent * (extent + 1) / h,
-                gap_noise=16 * eps * extent,
-                slip_noise=16 * eps * speed * (extent + 1),
-            ),
-        )
+    @classmethod
+    def build(cls, inputs: Inputs) -> "StepProblem":
+        """The problem of a step with these inputs."""
+        node = mechanics.prepare(*inputs)
+        return cls(inputs.model, node, node.contacts.friction, _scales(inputs.model, node))
 
     def rows(self, v: Array) -> Rows:
         return self._rows(v, mechanics.move(self.model, self.node, v))

@@ -47,10 +47,9 @@ def _solve_jvp(build, tolerance, max_iterations, primals, tangents):  # type: ig
 
     def equations(theta: Any, kappa: Array) -> Any:
         problem = build(theta)
-        return residual(problem, problem.rows(solution.x.v), solution.x, kappa)
+        return residual(problem, problem.rows(solution.x.v), solution.x, kappa), problem
 
-    _, rate = jax.jvp(equations, (theta, kappa), (tangents[0], tangents[1]))
-    problem = build(theta)
+    _, rate, problem = jax.jvp(equations, (theta, kappa), (tangents[0], tangents[1]), has_aux=True)
     _, tangent = problem.linearize(solution.x.v)
     direction = newton_system(problem, tangent, solution.x).solve(rate)
     x_dot = jax.tree.map(jnp.negative, direction)

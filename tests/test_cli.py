@@ -1,0 +1,77 @@
+"""The command line, in process."""
+
+import numpy as np
+import pytest
+from paths import MODELS
+
+from dojo.cli.main import main
+
+BODY_BODY = """<mujoco><worldbody>
+  <geom type="plane" size="1 1 .1"/>
+  <body pos="0 0 1"><freejoint/><geom size=".1"/></body>
+  <body pos="0 0 2"><freejoint/><geom size=".1"/></body>
+</worldbody></mujoco>"""
+
+
+def test_simulate_writes_an_animation(tmp_path, capsys):
+    page = tmp_path / "ball.html"
+    code = main(["simulate", str(MODELS / "sphere.xml"), "--seconds", "0.2", "--html", str(page)])
+    out = capsys.readouterr().out
+    assert code == 0
+    assert "20 steps CONVERGED" in out
+    assert page.stat().st_size > 100_000
+    assert str(page) in out
+
+
+def test_simulate_with_controls_from_a_file(tmp_path, capsys):
+    us = tmp_path / "us.npy"
+    np.save(us, np.full((10, 1), 2.0))
+    file = str(MODELS / "pendulum.xml")
+    assert main(["simulate", file, "--seconds", "0.1", "--control", str(us)]) == 0
+    assert main(["simulate", file, "--seconds", "0.2", "--control", str(us)]) == 2
+    assert "expected (20, 1)" in capsys.readouterr().err
+
+
+def test_inspect_lists_the_model(capsys):
+    assert main(["inspect", str(MODELS / "quadruped.xml")]) == 0
+    out = capsys.readouterr().out
+    assert "nq 19, nv 18, nu 12" in out
+    assert "home" in out
+
+
+def test_unsupported_features_are_named(tmp_path, capsys):
+    file = tmp_path / "two.xml"
+    file.write_text(BODY_BODY)
+    assert main(["simulate", str(file)]) == 2
+    assert "body-body collision" in capsys.readouterr().err
+    assert main(["inspect", str(file)]) == 1
+    assert "Not supported" in capsys.readouterr().out
+    assert main(["inspect", str(file), "--ignore", "body-body collision"]) == 0
+    assert "ignored on request" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["simulate", "missing.xml"], "no such file"),
+        (["simulate", str(MODELS / "box.xml"), "--seconds", "0"], "shorter than the timestep"),
+        (["simulate", str(MODELS / "box.xml"), "--timestep", "-1"], "timestep"),
+        (["simulate", str(MODELS / "box.xml"), "--control", "sideways"], "neither zero, random"),
+        (["simulate", str(MODELS / "box.xml"), "--keyframe", "home"], "no keyframe"),
+    ],
+)
+def test_bad_use_is_explained(arguments, message, capsys):
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_demo(tmp_path, capsys):
+    page = tmp_path / "demo.html"
+    assert main(["demo", "--html", str(page)]) == 0
+    out = capsys.readouterr().out
+    assert page.exists()
+    values = [
+        float(text.split(",")[0])
+        for text in out.replace("central difference", "gradient").split("gradient ")[1:]
+    ]
+    assert values[0] == pytest.approx(values[1], rel=1e-4)

@@ -1,0 +1,265 @@
+"""Derivatives of a step against central differences of the same-kappa problem.
+
+The difference step stays well under the smoothing width kappa / (mu gamma); Richardson
+extrapolation removes its second-order error.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from paths import MODELS
+from simulator import simulate
+
+import dojo
+from dojo.physics.kinematics import difference, displace
+
+KAPPAS = [1e-2, 1e-3, 1e-4, 1e-5]
+
+
+@jax.jit
+def advance(model, q, v, u, kappa):
+    after, info = dojo.step(model, dojo.State(q, v), u, options=dojo.SolverOptions(kappa=kappa))
+    return after, info
+
+
+@jax.jit
+def jacobians(model, q, v, u, kappa):
+    options = dojo.SolverOptions(kappa=kappa)
+    return dojo.linearize(model, dojo.State(q, v), u, options=options)
+
+
+@jax.jit
+def displaced(model, q, v, u, direction, kappa):
+    """Step from a state and control moved along a tangent direction."""
+    nv = model.nv
+    return advance(
+        model,
+        displace(model, q, direction[:nv]),
+        v + direction[nv : 2 * nv],
+        u + direction[2 * nv :],
+        kappa,
+    )
+
+
+def richardson(function, scale):
+    """Derivative at zero of a function of one number."""
+
+    def central(h):
+        return (function(h) - function(-h)) / (2 * h)
+
+    return (4 * central(scale / 2) - central(scale)) / 3
+
+
+def check_linearize(model, q, v, u, kappa, rtol=1e-6):
+    a, b = jacobians(model, q, v, u, kappa)
+    jacobian = np.concatenate([a, b], axis=1)
+    center, _ = advance(model, q, v, u, kappa)
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        direction = rng.normal(size=jacobian.shape[1])
+        direction /= np.linalg.norm(direction)
+
+        def moved(h, direction=direction):
+            after, info = displaced(model, q, v, u, h * direction, kappa)
+            assert info.converged
+            return np.concatenate([difference(model, center.q, after.q), after.v])
+
+        expected = richardson(moved, min(1e-4, 0.02 * kappa))
+        error = np.abs(jacobian @ direction - expected).max() / np.abs(expected).max()
+        assert error < rtol, error
+
+
+@pytest.fixture(scope="module")
+def box():
+    return dojo.load(MODELS / "box.xml", timestep=0.01)
+
+
+BOX_STATES = {
+    "flight": ([0.1, 0.2, 1.5, 0.9, 0.2, 0.3, 0.1], [1, 0.5, -1, 1, -2, 0.5]),
+    "impact": ([0, 0, 0.265, 1, 0.02, 0.01, 0], [0.5, 0.2, -3, 0.1, 0.2, 0]),
+    "stick": ([0, 0, 0.2502, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0]),
+    "slip": ([0, 0, 0.2502, 1, 0, 0, 0], [2.0, 0.5, 0, 0, 0, 0.3]),
+    "lift-off": ([0, 0, 0.2502, 1, 0, 0, 0], [0.2, 0, 1.0, 0.3, 0, 0]),
+}
+
+
+@pytest.mark.parametrize("kappa", KAPPAS)
+@pytest.mark.parametrize("name", BOX_STATES)
+def test_box_jacobians(box, name, kappa):
+    q, v = BOX_STATES[name]
+    state = dojo.init(box, q=q, v=v)
+    check_linearize(box, state.q, state.v, jnp.zeros(0), kappa)
+
+
+@pytest.mark.parametrize("kappa", KAPPAS)
+def test_hopper_jacobians_at_a_joint_limit(kappa):
+    model = dojo.load(MODELS / "hopper.xml", timestep=0.01)
+    knee = model.topology.limited[1]
+    index = model.topology.q_start[knee]
+    q = np.asarray(dojo.init(model).q).copy()
+    q[1] += 0.3
+    q[index] = np.asarray(model.joint_range)[1, 1] - 1e-3
+    v = np.zeros(model.nv)
+    v[model.topology.v_start[knee]] = 2.0
+    check_linearize(model, jnp.asarray(q), jnp.asarray(v), jnp.array([0.5, 0.5, -0.2]), kappa)
+    _, info = advance(model, jnp.asarray(q), jnp.asarray(v), jnp.zeros(3), 1e-8)
+    assert info.limit_impulse.max() > 1e-3
+
+
+def test_forward_equals_reverse(box):
+    """d(loss)/d(state, control, every float leaf) in both modes."""
+    state = dojo.init(box, q=BOX_STATES["impact"][0], v=BOX_STATES["impact"][1])
+    weights = np.random.default_rng(1).normal(size=13)
+
+    def loss(model, q, v, kappa):
+        after, info = advance(model, q, v, jnp.zeros(0), kappa)
+        out = weights @ jnp.concatenate([after.q, after.v])
+        return out + jnp.sum(info.contacts.impulse) + jnp.sum(info.contacts.gap)
+
+    inputs = (box, state.q, state.v, jnp.asarray(1e-4))
+    reverse = jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3)))(*inputs)
+    rng = np.random.default_rng(2)
+    tangents = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)), inputs)
+    forward = jax.jit(lambda x, dx: jax.jvp(loss, x, dx)[1])(inputs, tangents)
+    paired = jax.tree.map(lambda g, d: jnp.sum(g * d), reverse, tangents)
+    sizes = jax.tree.map(lambda g, d: jnp.sum(jnp.abs(g * d)), reverse, tangents)
+    total, scale = sum(jax.tree.leaves(paired)), sum(jax.tree.leaves(sizes))
+    assert scale > 1e-3
+    assert abs(float(total - forward)) < 1e-10 * float(scale)
+    assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(reverse))
+
+
+PARAMETERS = [
+    "timestep",
+    "gravity",
+    "link_mass",
+    "link_com",
+    "link_inertia",
+    "link_pos",
+    "link_quat",
+    "joint_axis",
+    "joint_anchor",
+    "joint_ref",
+    "joint_range",
+    "joint_stiffness",
+    "spring_ref",
+    "dof_damping",
+    "dof_armature",
+    "geom_pos",
+    "geom_quat",
+    "geom_size",
+    "geom_friction",
+    "actuator_gear",
+    "actuator_gain",
+    "actuator_bias",
+]
+
+CRAWLER = """
+<mujoco><option timestep="0.01"/>
+  <default><geom contype="1" conaffinity="0"/></default><worldbody>
+  <geom type="plane" size="3 3 .1" friction="0.4" euler="0 3 0" contype="0" conaffinity="1"/>
+  <body pos="0 0 0.16" euler="4 3 10"><freejoint/>
+    <geom type="box" size=".1 .06 .03" mass="1" friction="0.7"/>
+    <body pos=".1 0 0"><joint name="a" axis="0 1 0.1" pos="0 0 .01" damping=".05" armature=".01"
+        stiffness="2" springref="10" range="-40 25" limited="true"/>
+      <geom type="capsule" fromto="0 0 0 .06 0 -.09" size=".02" mass=".3" friction="0.5"/>
+    </body>
+    <body pos="-.1 0 0"><joint name="b" type="slide" axis="0.1 0 1" range="-.05 .05"
+        limited="true"/>
+      <geom type="cylinder" size=".03 .05" pos="0 0 -.05" mass=".2" friction="0.6"/>
+    </body>
+  </body></worldbody>
+  <actuator><motor joint="a" gear="1.5"/><position joint="b" kp="40" kv="2"/></actuator>
+</mujoco>
+"""
+
+
+@pytest.fixture(scope="module")
+def crawler():
+    model = dojo.load(CRAWLER)
+    us = np.tile([0.2, 0.01], (30, 1))
+    states, infos = simulate(model, dojo.init(model, v=[0.5, 0, 0, 0, 0, 0, 0, 0]), 30, us=us)
+    assert infos.contacts.impulse[-1, :, 0].max() > 1e-3
+    return model, jnp.asarray(states.q[-1]), jnp.asarray(states.v[-1]), jnp.array([0.2, 0.01])
+
+
+@pytest.fixture(scope="module")
+def outputs():
+    """Next state and contact outputs as one vector, and its directional derivative."""
+
+    def vector(model, q, v, u):
+        after, info = advance(model, q, v, u, 1e-3)
+        contacts = info.contacts
+        parts = [after.q, after.v, contacts.impulse.ravel(), contacts.gap, contacts.point.ravel()]
+        return jnp.concatenate(parts)
+
+    def rate(model, direction, q, v, u):
+        return jax.jvp(lambda m: vector(m, q, v, u), (model,), (direction,))[1]
+
+    return jax.jit(vector), jax.jit(rate)
+
+
+def exchanged(model, name, value):
+    """`replace` without its checks: tangents may be negative."""
+    return dataclasses.replace(model, **{name: jnp.asarray(value)})
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameter_derivatives(crawler, outputs, name):
+    model, q, v, u = crawler
+    vector, rate = outputs
+    value = getattr(model, name)
+    assert value.size
+    change = np.random.default_rng(5).normal(size=value.shape) * max(1.0, abs(value).max())
+    # joint_range moves limits whose distance is 1e-2: the step must stay small beside it.
+    step = 1e-6
+    direction = exchanged(jax.tree.map(jnp.zeros_like, model), name, change)
+
+    def moved(h):
+        return np.asarray(vector(exchanged(model, name, value + h * change), q, v, u))
+
+    expected = richardson(moved, step)
+    actual = np.asarray(rate(model, direction, q, v, u))
+    scale = np.abs(expected).max()
+    assert scale > 1e-8, "the parameter has no effect: the test would check nothing"
+    assert np.abs(actual - expected).max() < 1e-6 * scale
+
+
+def test_gradient_at_another_kappa(box):
+    """grad_kappa: the state of kappa, the derivative of the problem at grad_kappa."""
+    state = dojo.init(box, q=BOX_STATES["slip"][0], v=BOX_STATES["slip"][1])
+
+    def speed(v, options):
+        after, _ = dojo.step(box, dojo.State(state.q, v), options=options)
+        return after.v
+
+    hard = dojo.SolverOptions(kappa=1e-8)
+    smooth = dojo.SolverOptions(kappa=1e-3)
+    both = dojo.SolverOptions(kappa=1e-8, grad_kappa=1e-3)
+    value = jax.jit(speed)
+    jacobian = jax.jit(jax.jacfwd(speed))
+    np.testing.assert_array_equal(value(state.v, both), value(state.v, hard))
+    expected = jacobian(state.v, smooth)
+    np.testing.assert_allclose(jacobian(state.v, both), expected, rtol=1e-8, atol=1e-10)
+    assert np.abs(expected - jacobian(state.v, hard)).max() > 1e-2
+
+
+def test_kappa_is_traced(box):
+    """Annealing kappa, friction or timestep compiles once."""
+    traces = []
+
+    @jax.jit
+    def traced(model, state, kappa):
+        traces.append(1)
+        return dojo.step(model, state, options=dojo.SolverOptions(kappa=kappa))
+
+    state = dojo.init(box)
+    for kappa in (1e-3, 1e-5, 1e-7):
+        _, info = traced(box.replace(timestep=kappa**0.5, geom_friction=kappa), state, kappa)
+        assert float(info.kappa) == pytest.approx(kappa)
+    assert len(traces) == 1
+    _, info = traced(box, state, 1e-20)
+    assert float(info.kappa) == 1e-12

@@ -1,0 +1,141 @@
+"""The step as a function: batches, transformations, outputs, single precision."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from paths import MODELS
+
+import dojo
+from dojo.physics.collision import candidates, touch
+from dojo.physics.kinematics import displace, link_frames, local_maps
+
+
+@pytest.fixture(scope="module")
+def model():
+    return dojo.load(MODELS / "hopper.xml", timestep=0.01)
+
+
+def stirred(model, count, seed=0):
+    """Random configurations resting within 2 cm of the floor, velocities and controls."""
+    rng = np.random.default_rng(seed)
+    q0 = dojo.init(model).q
+    dq = jnp.asarray(0.3 * rng.normal(size=(count, model.nv)), model.dtype)
+    q = jax.vmap(lambda d: displace(model, q0, d))(dq)
+
+    def lowest(q):
+        frames = link_frames(model, local_maps(model), q)
+        return touch(model, candidates(model), frames).gap.min()
+
+    height = 2 if model.topology.joint_kind[0] == "free" else 1
+    q = q.at[:, height].add(jnp.asarray(rng.choice([0, 0.002, 0.02], count)) - jax.vmap(lowest)(q))
+    v = jnp.asarray(rng.normal(size=(count, model.nv)) * rng.choice([0.1, 1, 4], (count, 1)))
+    u = jnp.asarray(rng.uniform(-1, 1, (count, model.nu)))
+    return q, v.astype(model.dtype), u.astype(model.dtype)
+
+
+def test_a_batch_gives_each_lane_what_it_gives_alone(model):
+    q, v, u = stirred(model, 8)
+    single = jax.jit(lambda q, v, u: dojo.step(model, dojo.State(q, v), u))
+    batched = jax.jit(jax.vmap(lambda q, v, u: dojo.step(model, dojo.State(q, v), u)))
+    states, infos = batched(q, v, u)
+    for k in range(8):
+        state, info = single(q[k], v[k], u[k])
+        np.testing.assert_allclose(states.q[k], state.q, rtol=0, atol=1e-11)
+        np.testing.assert_allclose(states.v[k], state.v, rtol=0, atol=1e-9)
+        assert int(infos.status[k]) == int(info.status) == dojo.Status.CONVERGED
+        assert abs(int(infos.iterations[k]) - int(info.iterations)) <= 1
+    assert len(set(np.asarray(infos.iterations).tolist())) > 1
+
+
+def test_random_states_converge(model):
+    q, v, u = stirred(model, 200, seed=1)
+    batched = jax.jit(
+        jax.vmap(
+            lambda q, v, u, k: dojo.step(
+                model, dojo.State(q, v), u, options=dojo.SolverOptions(kappa=k)
+            ),
+            in_axes=(0, 0, 0, None),
+        )
+    )
+    for kappa in (1e-2, 1e-4, 1e-6, 1e-8):
+        _, info = batched(q, v, u, kappa)
+        assert info.converged.all(), np.asarray(info.status)
+        assert info.residual.max() < 1e-8
+        products = info.contacts.gap * info.contacts.impulse[:, :, 0]
+        np.testing.assert_allclose(products, kappa, rtol=1e-4)
+
+
+def test_control_is_clipped_to_its_range(model):
+    state = dojo.init(model)
+    inside, _ = dojo.step(model, state, np.ones(3))
+    beyond, _ = dojo.step(model, state, np.full(3, 7.0))
+    np.testing.assert_array_equal(inside.v, beyond.v)
+    other, _ = dojo.step(model, state, np.zeros(3))
+    assert np.abs(other.v - inside.v).max() > 1e-3
+
+
+def test_quaternions_are_normalized_inside():
+    model = dojo.load(MODELS / "box.xml")
+    state = dojo.init(model, q=[0, 0, 1, 0.9, 0.2, 0.3, 0.1], v=[0, 0, 0, 1, 2, 3])
+    scaled = dojo.State(state.q.at[3:].multiply(1.7), state.v)
+    after, _ = dojo.step(model, state)
+    same, _ = dojo.step(model, scaled)
+    np.testing.assert_allclose(after.q, same.q, atol=1e-14)
+    assert jnp.linalg.norm(after.q[3:]) == pytest.approx(1.0, abs=1e-14)
+
+
+def test_a_turn_of_a_radian_a_step_is_called_too_large():
+    """A long pendulum flung around: its link would turn by more than a radian."""
+    xml = """<mujoco><worldbody><body><joint axis="0 1 0"/>
+      <geom type="capsule" fromto="0 0 0 0 0 -1" size=".02" mass="1"/>
+      </body></worldbody></mujoco>"""
+    model = dojo.load(xml, timestep=0.1)
+    _, info = dojo.step(model, dojo.init(model, v=[40.0]))
+    assert not bool(info.converged)
+    assert int(info.status) == dojo.Status.STEP_TOO_LARGE
+    assert "smaller timestep" in dojo.Status(int(info.status)).message
+    assert np.isfinite(np.asarray(info.residual))
+
+
+@pytest.mark.parametrize("name", ["box", "hopper", "quadruped"])
+def test_single_precision(name):
+    """float32 at its default kappa follows float64 at the same kappa."""
+    double = dojo.load(MODELS / f"{name}.xml", timestep=0.01)
+    single = dojo.load(MODELS / f"{name}.xml", timestep=0.01, dtype=jnp.float32)
+    assert single.dtype == np.float32
+    q, v, u = stirred(double, 32, seed=2)
+
+    def batch(model, q, v, u):
+        options = dojo.SolverOptions(kappa=1e-4)
+        return jax.vmap(lambda q, v, u: dojo.step(model, dojo.State(q, v), u, options=options))(
+            q, v, u
+        )
+
+    states, infos = jax.jit(batch)(single, *(x.astype(jnp.float32) for x in (q, v, u)))
+    expected, _ = jax.jit(batch)(double, q, v, u)
+    assert states.v.dtype == jnp.float32
+    assert infos.kappa[0] == np.float32(1e-4)
+    good = np.asarray(infos.converged)
+    assert good.mean() > 0.95
+    scale = 1 + np.abs(expected.v).max(axis=1, keepdims=True)
+    assert (np.abs(states.v - expected.v) / scale)[good].max() < 2e-2
+    assert np.isfinite(np.asarray(states.v)).all()
+
+
+def test_rollout_stacks_what_steps_give(model):
+    us = np.random.default_rng(0).uniform(-1, 1, (5, 3))
+    states, infos = jax.jit(lambda us: dojo.rollout(model, dojo.init(model), us))(us)
+    state = dojo.init(model)
+    for k in range(5):
+        state, _ = dojo.step(model, state, us[k])
+    np.testing.assert_allclose(states.v[-1], state.v, atol=1e-9)
+    assert states.q.shape == (5, model.nq)
+    assert infos.contacts.impulse.shape == (5, model.topology.nc, 3)
+
+
+def test_linearize_shapes_without_controls():
+    model = dojo.load(MODELS / "sphere.xml")
+    a, b = jax.jit(lambda s: dojo.linearize(model, s))(dojo.init(model))
+    assert a.shape == (12, 12)
+    assert b.shape == (12, 0)
