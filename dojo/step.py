@@ -158,13 +158,15 @@ def _result(inputs: Inputs, solution: Solution, kappa: Array) -> tuple[State, St
     model, x = inputs.model, solution.x
     node = mechanics.prepare(*inputs)
     trial = mechanics.move(model, node, x.v)
-    converged = solution.converged
+    # Poses do not count turns: past half a turn of a hinge the equations hold of another motion.
+    wound = jnp.any(mechanics.hinge_turns(model, x.v) > jnp.pi)
+    converged = solution.converged & ~wound
     defect = mechanics.balance(model, node, trial, x.v, x.gamma, x.b)
     defect = jax.lax.stop_gradient(jnp.where(converged, defect, 0.0))
     q, v = mechanics.arrive(model, node, trial, x.v, defect)
     nc = model.topology.nc
     info = StepInfo(
-        status=_status(trial, solution),
+        status=_status(trial, solution, wound),
         converged=converged,
         iterations=solution.iterations,
         residual=jax.lax.stop_gradient(solution.error),
@@ -175,11 +177,12 @@ def _result(inputs: Inputs, solution: Solution, kappa: Array) -> tuple[State, St
     return State(q=q, v=v), info
 
 
-def _status(trial: Trial, solution: Solution) -> Array:
+def _status(trial: Trial, solution: Solution, wound: Array) -> Array:
     largest = jnp.max(turned_angle(trial.interval.turn), initial=0.0)
     failure = jnp.where(largest > 1.0, Status.STEP_TOO_LARGE, Status.MAX_ITERATIONS)
     failure = jnp.where(solution.finite, failure, Status.NONFINITE)
-    return jnp.where(solution.converged, Status.CONVERGED, failure).astype(jnp.int32)
+    status = jnp.where(solution.converged, Status.CONVERGED, failure)
+    return jnp.where(wound & solution.finite, Status.STEP_TOO_LARGE, status).astype(jnp.int32)
 
 
 def _contacts(model: Model, node: Node, trial: Trial, x: Point) -> Contacts:

@@ -384,7 +384,7 @@ def test_a_zero_quaternion_inside_a_trace_is_the_identity(clean, batched):
     inputs, expected = clean
     q = inputs["q"].copy()
     q[:, 3:7] = 0.0
-    state, info = batched(jnp.array(q), jnp.array(inputs["v"]), jnp.array(inputs["u"]))
+    state, info = batched(q=jnp.array(q), v=jnp.array(inputs["v"]), u=jnp.array(inputs["u"]))
     assert info.converged.all()
     np.testing.assert_array_equal(state.q, expected[0].q)
 

@@ -1,7 +1,6 @@
 """Kinematics, inertia, bias force and gaps against MuJoCo, at random stirred states."""
 
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp

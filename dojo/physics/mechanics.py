@@ -109,6 +109,12 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
     )
 
 
+def hinge_turns(model: Model, v: Array) -> Array:
+    """Angles [rad] by which the hinges turn in a step at velocity v."""
+    hinges = model.topology.joints_of("hinge")
+    return model.timestep * jnp.abs(v[model.topology.v_start[hinges]])
+
+
 def _nearness(gap: Array, change: Array) -> Array:
     """Smooth step (twice differentiable) from 1 at FADE_START to 0 at FADE_END."""
     distance = gap + 2.0 * jnp.minimum(change, 0.0)

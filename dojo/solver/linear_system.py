@@ -90,5 +90,9 @@ def _weights(x: Point, mu: Array) -> Weights:
 def newton_system(problem: Problem, tangent: Tangent, x: Point) -> NewtonSystem:
     """Assemble and factorize the Newton system at `x`, `tangent` being that of `x.v`."""
     weights = _weights(x, problem.mu)
-    lu, pivots = jax.scipy.linalg.lu_factor(tangent.condensed(weights))
+    matrix = tangent.condensed(weights)
+    # Stiff contacts dwarf the soft directions: in single precision rounding can make a pivot
+    # exactly zero. A diagonal of the size of that rounding keeps the factors finite.
+    noise = 2 * jnp.finfo(matrix.dtype).eps * jnp.abs(jnp.diagonal(matrix))
+    lu, pivots = jax.scipy.linalg.lu_factor(matrix + jnp.diag(noise))
     return NewtonSystem(problem, tangent, x, weights, lu, pivots)
