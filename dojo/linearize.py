@@ -10,7 +10,7 @@ from dojo.model.model import Model
 from dojo.model.state import State, normalize_configuration
 from dojo.physics.kinematics import difference, displace
 from dojo.solver.options import SolverOptions
-from dojo.step import step
+from dojo.step import shaped, step
 
 
 def linearize(
@@ -24,7 +24,11 @@ def linearize(
     """Derivatives of the next state by state and control.
 
     Args:
-        model, state, u, wrench, options: as in `step`.
+        model: the robot.
+        state: the state to linearize at.
+        u: controls (nu,); None is zero.
+        wrench: external forces (nl, 6), see `step`.
+        options: see `SolverOptions`; derivatives are those at `grad_kappa`.
 
     Returns:
         A (2 nv, 2 nv) and B (2 nv, nu): d[dq'; dv'] = A d[dq; dv] + B du, with dq the tangent
@@ -34,11 +38,9 @@ def linearize(
     Raises:
         ValueError: wrong shapes.
     """
-    u = jnp.asarray(np.zeros(model.nu) if u is None else u, model.dtype)
-    q = normalize_configuration(model, jnp.asarray(state.q, model.dtype))
-    v = jnp.asarray(state.v, model.dtype)
-    if u.shape != (model.nu,):
-        raise ValueError(f"u: shape {u.shape}, expected {(model.nu,)}.")
+    u = shaped("u", np.zeros(model.nu) if u is None else u, (model.nu,), model)
+    q = normalize_configuration(model, shaped("state.q", state.q, (model.nq,), model))
+    v = shaped("state.v", state.v, (model.nv,), model)
 
     def moved(x: Array, u: Array) -> Array:
         start = State(displace(model, q, x[: model.nv]), v + x[model.nv :])

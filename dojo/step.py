@@ -70,6 +70,8 @@ class StepInfo:
         kappa: () the central-path parameter in force.
         contacts: the contact candidates.
         limit_impulse: (2 nlimit,) [N s or N m s], at the lower, then the upper limits.
+        grad_converged: () bool, whether the point that derivatives are taken at was solved for;
+            differs from `converged` only when `grad_kappa` is set.
     """
 
     status: Array
@@ -79,6 +81,7 @@ class StepInfo:
     kappa: Array
     contacts: Contacts
     limit_impulse: Array
+    grad_converged: Array
 
 
 def step(
@@ -106,14 +109,15 @@ def step(
     """
     options = SolverOptions() if options is None else options
     u = np.zeros(model.nu) if u is None else u
-    control = _shaped("u", u, (model.nu,), model)
-    external = None if wrench is None else _shaped("wrench", wrench, (model.topology.nl, 6), model)
-    q = _shaped("state.q", state.q, (model.nq,), model)
-    v = _shaped("state.v", state.v, (model.nv,), model)
+    control = shaped("u", u, (model.nu,), model)
+    external = None if wrench is None else shaped("wrench", wrench, (model.topology.nl, 6), model)
+    q = shaped("state.q", state.q, (model.nq,), model)
+    v = shaped("state.v", state.v, (model.nv,), model)
     return _step(Inputs(model, q, v, control, external), options)
 
 
-def _shaped(name: str, value: ArrayLike, shape: tuple[int, ...], model: Model) -> Array:
+def shaped(name: str, value: ArrayLike, shape: tuple[int, ...], model: Model) -> Array:
+    """`value` in the model's precision; ValueError unless it has this shape."""
     array = jnp.asarray(value, model.dtype)
     if array.shape != shape:
         raise ValueError(
@@ -139,7 +143,10 @@ def _step(inputs: Inputs, options: SolverOptions) -> tuple[State, StepInfo]:
     again = implicit.solve(
         StepProblem.build, tolerance, options.max_iterations, inputs, smooth, start
     )
-    return _with_derivative_of(result, _result(inputs, again, smooth))
+    smoothed = _result(inputs, again, smooth)
+    after, info = result
+    info = dataclasses.replace(info, grad_converged=smoothed[1].converged)
+    return _with_derivative_of((after, info), smoothed)
 
 
 @jax.custom_jvp
@@ -173,6 +180,7 @@ def _result(inputs: Inputs, solution: Solution, kappa: Array) -> tuple[State, St
         kappa=kappa,
         contacts=_contacts(model, node, trial, x),
         limit_impulse=x.gamma[nc:],
+        grad_converged=converged,
     )
     return State(q=q, v=v), info
 

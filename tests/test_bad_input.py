@@ -251,7 +251,7 @@ def test_a_misspelled_ignore(ignore, hint):
 def test_a_joint_without_inertia():
     xml = mjcf("""<body><joint name="lost" axis="0 0 1"/>
       <inertial pos="0 0 0" mass="1" diaginertia="1e-14 1e-14 1e-14"/></body>""")
-    with pytest.raises(dojo.ModelError, match="joint lost moves no inertia.*an armature"):
+    with pytest.raises(dojo.ModelError, match=r"joint lost moves no inertia.*an armature"):
         dojo.load(xml)
 
 

@@ -371,7 +371,7 @@ def test_keyframes():
     assert second.name == "key1"
     state = dojo.init(model, keyframe="stand")
     np.testing.assert_array_equal(jnp.stack([state.q, state.v]), [[1], [2]])
-    with pytest.raises(ValueError, match="no keyframe 'stnd'.*Did you mean 'stand'"):
+    with pytest.raises(ValueError, match=r"no keyframe 'stnd'.*Did you mean 'stand'"):
         dojo.init(model, keyframe="stnd")
     with pytest.raises(ValueError, match="either q or keyframe"):
         dojo.init(model, q=jnp.zeros(1), keyframe="stand")
@@ -426,7 +426,7 @@ def test_dtype(name):
 
 
 def test_only_float_types_are_accepted():
-    with pytest.raises(ValueError, match="dtype=int32.*float32 or float64"):
+    with pytest.raises(ValueError, match=r"dtype=int32.*float32 or float64"):
         dojo.load(hinged(), dtype="int32")
 
 

@@ -16,8 +16,8 @@ _CONSTANT_OR_AFFINE = (int(mujoco.mjtBias.mjBIAS_NONE), int(mujoco.mjtBias.mjBIA
 
 def read_actuators(
     m: mujoco.MjModel, found: Findings
-) -> tuple[Actuators, tuple[str, ...], dict[str, np.ndarray]]:
-    """The supported actuators with their names and parameters; refuses the others."""
+) -> tuple[Actuators, tuple[str, ...], np.ndarray, dict[str, np.ndarray]]:
+    """The supported actuators with names, MuJoCo's indices, parameters; refuses the others."""
     keep = []
     for i in range(m.nu):
         reason = _refusal(m, i)
@@ -25,9 +25,9 @@ def read_actuators(
             found.refuse("actuator", f"{actuator_name(m, i)} ({reason})")
         else:
             keep.append(i)
-    on = 0.0 if disabled(m, mujoco.mjtDisableBit.mjDSBL_ACTUATION) else 1.0
     clamp = not disabled(m, mujoco.mjtDisableBit.mjDSBL_CLAMPCTRL)
     k = np.array(keep, dtype=int)
+    on = _enabled(m)[k]
     bias = np.where((m.actuator_biastype[k] != 0)[:, None], m.actuator_biasprm[k, :3], 0.0)
     limited = m.actuator_ctrllimited[k].astype(bool) & clamp
     table = Actuators(
@@ -38,11 +38,19 @@ def read_actuators(
     parameters = {
         "actuator_gear": m.actuator_gear[k, 0].copy(),
         "actuator_gain": m.actuator_gainprm[k, 0] * on,
-        "actuator_bias": bias * on,
+        "actuator_bias": bias * on[:, None],
         "actuator_ctrl_range": m.actuator_ctrlrange[k] * limited[:, None],
         "actuator_force_range": m.actuator_forcerange[k] * table.force_limited[:, None],
     }
-    return table, tuple(actuator_name(m, i) for i in keep), parameters
+    return table, tuple(actuator_name(m, i) for i in keep), k, parameters
+
+
+def _enabled(m: mujoco.MjModel) -> np.ndarray:
+    """1 for actuators that act, 0 for those the file's options switch off: (nu,)."""
+    if disabled(m, mujoco.mjtDisableBit.mjDSBL_ACTUATION):
+        return np.zeros(m.nu)
+    groups = int(m.opt.disableactuator)
+    return np.array([0.0 if g >= 0 and groups >> int(g) & 1 else 1.0 for g in m.actuator_group])
 
 
 def _refusal(m: mujoco.MjModel, i: int) -> str:

@@ -19,6 +19,7 @@ FEATURES = {
     "plugin": "engine plugins",
     "collider": "height fields and signed distance fields that collide",
     "surface": "adhesion and moving surfaces",
+    "override": "one set of contact parameters for all contacts (<flag override>)",
     "polynomial": "polynomial stiffness or damping, and plastic joints",
 }
 

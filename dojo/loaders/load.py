@@ -53,7 +53,7 @@ def load(
     find_unsupported(m, found)
     links = read_links(m, found)
     geoms = read_geoms(m, links, found)
-    actuators, actuator_names, actuator_parameters = read_actuators(m, found)
+    actuators, actuator_names, kept, actuator_parameters = read_actuators(m, found)
     contacts, contact_parameters = read_contacts(m, geoms, found)
     found.raise_if_unsupported(name)
     limited, force_limited, ranges = _limits(m)
@@ -73,7 +73,7 @@ def load(
         geom_group=geoms.group,
         geom_mesh=geoms.mesh,
         contacts=contacts,
-        keyframes=_keyframes(m, actuator_names),
+        keyframes=_keyframes(m, kept),
         notes=tuple(found.notes),
         source=name,
     )
@@ -119,15 +119,11 @@ def _limits(m: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray, dict[str, np.nda
     )
 
 
-def _keyframes(m: mujoco.MjModel, actuator_names: tuple[str, ...]) -> tuple[Keyframe, ...]:
+def _keyframes(m: mujoco.MjModel, actuators: np.ndarray) -> tuple[Keyframe, ...]:
     frames = []
     for k in range(m.nkey):
         name = mujoco.mj_id2name(m, mujoco.mjtObj.mjOBJ_KEY, k) or f"key{k}"
-        ctrl = m.key_ctrl[k] if len(actuator_names) == m.nu else np.zeros(len(actuator_names))
-        frames.append(
-            Keyframe(name, *(tuple(map(float, x)) for x in (m.key_qpos[k], m.key_qvel[k], ctrl)))
-        )
+        parts = (m.key_qpos[k], m.key_qvel[k], m.key_ctrl[k][actuators])
+        q, v, ctrl = (tuple(float(x) for x in part) for part in parts)
+        frames.append(Keyframe(name, q, v, ctrl))
     return tuple(frames)
-
-
-__all__ = ["load"]

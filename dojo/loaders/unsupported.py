@@ -69,6 +69,8 @@ def _bodies(m: mujoco.MjModel, found: Findings) -> None:
         found.refuse("flex", f"{m.nflex} flexes")
     if m.nplugin:
         found.refuse("plugin", f"{m.nplugin} plugins")
+    if int(m.opt.enableflags) & int(mujoco.mjtEnableBit.mjENBL_OVERRIDE):
+        found.refuse("override", "the file's contact override of margin, solref, friction")
     for field in ("geom_adhesion", "pair_adhesion", "geom_surfacevel"):
         if np.any(getattr(m, field, 0)):
             found.refuse("surface", field)

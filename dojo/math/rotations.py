@@ -12,10 +12,10 @@ from dojo.math.vectors import cross, dot, safe_norm
 def normalize(q: Array) -> Array:
     """Unit quaternion; its derivative along `q` is zero. A zero quaternion becomes the identity."""
     square = jnp.sum(q * q, axis=0)
-    positive = square > 0
-    scale = jnp.where(positive, 1.0 / jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
+    zero = square == 0  # and not "not positive": a NaN must stay one
+    scale = 1.0 / jnp.sqrt(jnp.where(zero, 1.0, square))
     identity = jnp.zeros_like(q).at[0].set(1.0)
-    return jnp.where(positive, q * scale, identity)
+    return jnp.where(zero, identity, q * scale)
 
 
 def multiply(a: Array, b: Array) -> Array:

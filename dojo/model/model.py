@@ -103,7 +103,14 @@ def parameter_names() -> tuple[str, ...]:
 
 
 _POSITIVE = ("timestep",)
-_NOT_NEGATIVE = ("link_mass", "geom_friction", "pair_friction", "dof_damping", "dof_armature")
+_NOT_NEGATIVE = (
+    "link_mass",
+    "geom_size",
+    "geom_friction",
+    "pair_friction",
+    "dof_damping",
+    "dof_armature",
+)
 
 
 def _checked(name: str, value: Any, current: Array) -> Array:

@@ -6,7 +6,6 @@ A topology is hashable by content, so that equal structures share one compilatio
 import dataclasses
 import functools
 import hashlib
-import pickle
 from typing import Any, Literal
 
 import numpy as np
@@ -20,13 +19,30 @@ Q_WIDTH = {"free": 7, "ball": 4, "hinge": 1, "slide": 1}
 V_WIDTH = {"free": 6, "ball": 3, "hinge": 1, "slide": 1}
 
 
+def _feed(digest: Any, value: Any) -> None:
+    """Add a value's content to a digest; pickles would differ between equal copies."""
+    if isinstance(value, ContentHashed):
+        digest.update(value._digest)
+    elif isinstance(value, np.ndarray):
+        digest.update(f"{value.dtype}{value.shape}".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, tuple):
+        digest.update(f"({len(value)}".encode())
+        for item in value:
+            _feed(digest, item)
+    else:
+        digest.update(repr(value).encode())
+
+
 class ContentHashed:
     """Equality and hash by content, for dataclasses that hold numpy arrays."""
 
     @functools.cached_property
     def _digest(self) -> bytes:
-        values = [getattr(self, f.name) for f in dataclasses.fields(self)]  # type: ignore[arg-type]
-        return hashlib.sha256(pickle.dumps(values)).digest()
+        digest = hashlib.sha256()
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            _feed(digest, getattr(self, field.name))
+        return digest.digest()
 
     def __hash__(self) -> int:
         return hash(self._digest)

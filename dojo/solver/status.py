@@ -9,8 +9,7 @@ class Status(enum.IntEnum):
     CONVERGED = 0
     MAX_ITERATIONS = 1
     STEP_TOO_LARGE = 2
-    INFEASIBLE = 3
-    NONFINITE = 4
+    NONFINITE = 3
 
     @property
     def message(self) -> str:
@@ -27,10 +26,6 @@ _MESSAGES = {
     Status.STEP_TOO_LARGE: (
         "A link turned by more than a radian within the step, where the step may have no solution. "
         "Use a smaller timestep."
-    ),
-    Status.INFEASIBLE: (
-        "The bounds of the step contradict each other (a pinched body, or limits that cannot hold "
-        "together). Check the initial state and the joint limits."
     ),
     Status.NONFINITE: (
         "The state, the control or a parameter holds a NaN or an infinity, or the solve produced "
