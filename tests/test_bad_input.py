@@ -215,6 +215,14 @@ UNSUPPORTED = {
         "1 pairs: step-ball",
     ),
     "hfield": (mjcf(*HFIELD), "collider", "hfield hills"),
+    "contact override": (
+        mjcf(
+            FLOOR + BALL,
+            option='<option o_friction=".3 .3 0 0 0"><flag override="enable"/></option>',
+        ),
+        "override",
+        "friction",
+    ),
     "damping polynomial": (hinged(joint='damping="1 2"'), "polynomial", "dof_dampingpoly"),
 }
 
@@ -411,12 +419,12 @@ def test_a_traced_kappa_is_clamped_to_the_smallest_supported():
         np.testing.assert_allclose(clamped, smallest, rtol=1e-6)
 
 
-def test_too_few_iterations_are_reported(ball):
-    inputs = sane_batch(ball)
-    state = dojo.State(jnp.array(inputs["q"][2]), jnp.array(inputs["v"][2]))
-    options = dojo.SolverOptions(max_iterations=1)
+def test_too_few_iterations_are_reported():
+    """A hinge that runs into its limit."""
+    model = dojo.load(hinged(joint='range="0 60"'))
+    state = dojo.init(model, q=[0.01], v=[-3.0])
     step = jax.jit(dojo.step, compiler_options=FAST_COMPILE)
-    _, info = step(ball, state, options=options)
+    _, info = step(model, state, options=dojo.SolverOptions(max_iterations=1))
     assert not bool(info.converged)
     status = dojo.Status(int(info.status))
     assert status is dojo.Status.MAX_ITERATIONS

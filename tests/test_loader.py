@@ -176,31 +176,14 @@ def test_disable_flag_clampctrl():
     np.testing.assert_array_equal(clip_control(dojo.load(hinged(motor, option=off)), u), [3.0])
 
 
-def test_a_disabled_actuator_group_does_not_act_silently():
-    """MuJoCo leaves the actuators of `actuatorgroupdisable` without force."""
+def test_a_disabled_actuator_group_has_no_force():
     xml = hinged(
-        '<actuator><motor name="off" joint="hinge" group="1"/></actuator>',
+        '<actuator><position joint="hinge" group="1"/><motor joint="hinge" group="2"/></actuator>',
         option='<option actuatorgroupdisable="1"/>',
     )
-    try:
-        model = dojo.load(xml)
-    except dojo.UnsupportedFeature as error:
-        assert "off" in str(error)  # noqa: PT017
-        return
-    np.testing.assert_array_equal(model.actuator_gain, [0.0])
-
-
-def test_the_contact_override_does_not_act_silently():
-    """With <flag override="enable"/>, MuJoCo takes o_friction for every contact."""
-    option = '<option o_friction=".3 .3 0 0 0"><flag override="enable"/></option>'
-    xml = mjcf(FLOOR.format("") + BALL.format(""), "", option)
-    try:
-        model = dojo.load(xml)
-    except dojo.UnsupportedFeature as error:
-        assert "override" in str(error)  # noqa: PT017
-        return
-    taken_over = np.allclose(collision.candidates(model).friction, 0.3)
-    assert taken_over or any("override" in note for note in model.topology.notes)
+    model = dojo.load(xml)
+    np.testing.assert_array_equal(model.actuator_gain, [0.0, 1.0])
+    np.testing.assert_array_equal(model.actuator_bias, np.zeros((2, 3)))
 
 
 def test_gravity_and_timestep():
