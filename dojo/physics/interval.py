@@ -1,4 +1,4 @@
-"""Momentum of the links over one step, and its derivative (DESIGN: Lie-Poisson midpoint).
+"""Momentum of the links over one step, and its derivative (Lie-Poisson midpoint, docs/theory.md).
 
 Between two poses of a link the relative rotation is the Cayley map of y, its rate (2/h) y. In the
 frame of the first pose the angular momentum is I w + y x I w, in that of the second I w - y x I w:

@@ -137,7 +137,7 @@ def move(model: Model, node: Node, v: Array) -> Trial:
 
 
 def balance(model: Model, node: Node, trial: Trial, v: Array, gamma: Array, b: Array) -> Array:
-    """Momentum balance with impulses gamma (nc + 2 nlimit,), b (2, nf): equation (1) of DESIGN."""
+    """Momentum balance with impulses gamma (nc + 2 nlimit,), b (2, nf): docs/theory.md."""
     free = model.dof_armature * v - node.momentum - node.impulse.constant + node.impulse.drag * v
     links = trial.interval.momentum - contact_wrench(model, node, gamma, b)
     return joint_forces(model, node.axes, links) + free - limit_impulse(model, node, gamma)

@@ -1,11 +1,12 @@
 """The interior-point iteration: predictor-corrector, then plain Newton at the target kappa.
 
 One factorization an iteration serves several right-hand sides. The Newton direction is affine in
-the centering target t and linear in the weight w of Mehrotra's second-order correction,
+the centering targets t_n (orthant rows, [J s]) and t_f (cones, [J]) and linear in the weight w of
+Mehrotra's second-order correction,
 
-    d(t, w) = affine + t centering + w correction,
+    d(t_n, t_f, w) = affine + t_n centering_n + t_f centering_f - w correction,
 
-so a handful of candidates (t, w) costs three back-substitutions and their step lengths.
+so a handful of candidates costs four back-substitutions and their step lengths.
 Source: Howell et al., arXiv 2203.00806, section IV; Mehrotra, SIAM J. Optim. 2 (1992).
 """
 
