@@ -275,17 +275,23 @@ class StepProblem:
     def pull(self, gamma: Array, b: Array) -> Array:
         return mechanics.pull(self.model, self.node, gamma, b)
 
+    def radius(self, gamma: Array) -> Array:
+        return self.mu * gamma[: self.mu.shape[0]]
+
+    def radius_rate(self, dgamma: Array) -> Array:
+        return self.mu * dgamma[: self.mu.shape[0]]
+
     def start(self) -> Array:
         return jax.lax.stop_gradient(self.node.v)
 
-    def centered(self, v: Array, rows: Rows, factor: Array) -> Point:
+    def centered(self, v: Array, rows: Rows, factor: Array, kappa: Array) -> Point:
         """All products of a kind equal, their size that of this step's momentum and motion."""
-        mu = self.mu
-        s, f = self.scales, mu.shape[0]
+        s = self.scales
         length = s.gap * factor
         slack = jnp.maximum(rows.gap, length)
-        gamma = s.balance * length / slack
-        psi = jnp.sqrt(dot(rows.slip, rows.slip) + (s.slip * factor) ** 2)
-        b = -0.5 * mu * gamma[:f] * rows.slip / psi
+        gamma = jnp.maximum(s.balance * length, kappa) / slack
+        radius = self.radius(gamma)
+        psi = jnp.sqrt(dot(rows.slip, rows.slip) + (s.slip * factor + kappa / radius) ** 2)
+        b = -0.5 * radius * rows.slip / psi
         point = Point(v=v, gamma=gamma, slack=slack, b=b, psi=psi, eta=rows.slip)
         return jax.tree.map(jax.lax.stop_gradient, point)

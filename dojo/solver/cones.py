@@ -1,9 +1,83 @@
-"""Step lengths to the boundary of the cones, in closed form."""
+"""The orthant and the second-order cone: products, scaling, step lengths to the boundary.
+
+Vectors of a cone Q3 are (3, f), first component first. The Jordan product a o b = (a.b, a0 b + b0 a)
+has the identity e = (1, 0, 0), the determinant a0^2 - |a|^2, and the linear map L(a) b = a o b.
+"""
+
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
 
-from dojo.math.vectors import dot, safe_norm
+from dojo.math.vectors import dot, outer, safe_norm
+
+
+def jordan(a: Array, b: Array) -> Array:
+    """The product a o b of vectors (3, f)."""
+    return jnp.concatenate([dot(a, b)[None], a[0] * b[1:] + b[0] * a[1:]])
+
+
+def determinant(a: Array) -> Array:
+    """a0^2 - |a|^2, (f,), in the form that does not cancel."""
+    size = safe_norm(a[1:])
+    return (a[0] - size) * (a[0] + size)
+
+
+def divide(product: Array, a: Array) -> Array:
+    """The b with a o b = product."""
+    first = (a[0] * product[0] - dot(a[1:], product[1:])) / determinant(a)
+    return jnp.concatenate([first[None], (product[1:] - a[1:] * first) / a[0]])
+
+
+class Scaling(NamedTuple):
+    """Nesterov-Todd scaling of two vectors inside the cone: K = W^2 with K eta = beta.
+
+    K = size (2 w w^T - J), J = diag(1, -1, -1), w^T J w = 1: symmetric, positive definite.
+    """
+
+    size: Array  # (f,)
+    w: Array  # (3, f)
+
+    def times(self, x: Array) -> Array:
+        """W x."""
+        return jnp.sqrt(self.size) * self._root(x, 1.0)
+
+    def over(self, x: Array) -> Array:
+        """W^-1 x."""
+        return self._root(x, -1.0) / jnp.sqrt(self.size)
+
+    def _root(self, x: Array, sign: float) -> Array:
+        w0, w = self.w[0], sign * self.w[1:]
+        along = dot(w, x[1:])
+        return jnp.concatenate(
+            [(w0 * x[0] + along)[None], x[1:] + w * (x[0] + along / (1 + w0))]
+        )
+
+    def ratio(self) -> Array:
+        """K_t0 / K_00, (2, f): tangential answer to the first component."""
+        return 2 * self.w[0] * self.w[1:] / (1 + 2 * dot(self.w[1:], self.w[1:]))
+
+    def schur(self) -> Array:
+        """K_tt - K_t0 K_0t / K_00, (2, 2, f), in the form that does not cancel."""
+        w = self.w[1:]
+        across = jnp.stack([-w[1], w[0]])
+        eye = jnp.eye(2, dtype=w.dtype)[:, :, None]
+        return self.size / (1 + 2 * dot(w, w)) * (eye + 2 * outer(across, across))
+
+    def first_row(self) -> Array:
+        """K_0., (3, f)."""
+        w0, w = self.w[0], self.w[1:]
+        return self.size * jnp.concatenate([(1 + 2 * dot(w, w))[None], 2 * w0 * w])
+
+
+def scaling(beta: Array, eta: Array) -> Scaling:
+    """The scaling of two vectors (3, f) inside the cone."""
+    size_beta, size_eta = jnp.sqrt(determinant(beta)), jnp.sqrt(determinant(eta))
+    unit_beta, unit_eta = beta / size_beta, eta / size_eta
+    half = jnp.sqrt(2 * (1 + dot(unit_beta, unit_eta)))
+    w = (unit_beta[1:] - unit_eta[1:]) / half
+    w0 = jnp.sqrt(1 + dot(w, w))
+    return Scaling(size_beta / size_eta, jnp.concatenate([w0[None], w]))
 
 
 def orthant_step(x: Array, dx: Array) -> Array:
@@ -12,22 +86,15 @@ def orthant_step(x: Array, dx: Array) -> Array:
     return jnp.where(leaving, -x / jnp.where(leaving, dx, -1.0), jnp.inf)
 
 
-def cone_step(x0: Array, x: Array, d0: Array, d: Array) -> Array:
-    """Largest a with (x0, x) + a (d0, d) in the second-order cone, for x inside it.
+def cone_step(x: Array, d: Array) -> Array:
+    """Largest a with x + a d in the second-order cone, for x (3, f) inside it: (f,).
 
-    Shapes: x0, d0 (...); x, d (2, ...). The smallest positive root of
-    c + 2 b a + a2 a^2 with c = x0^2 - |x|^2 > 0, in the form that does not cancel.
+    The smallest positive root of c + 2 b a + a2 a^2 with c = det x > 0, in the form that does not
+    cancel. Its discriminant is never negative: equal roots (d along x) only round to it.
     """
-    size = safe_norm(x)
-    c = (x0 - size) * (x0 + size)
-    b = x0 * d0 - dot(x, d)
-    a2 = d0 * d0 - dot(d, d)
-    disc = b * b - a2 * c
-    denominator = jnp.sqrt(jnp.maximum(disc, 0.0)) - b
-    leaving = (disc >= 0) & (denominator > 0)
+    c = determinant(x)
+    b = x[0] * d[0] - dot(x[1:], d[1:])
+    a2 = d[0] * d[0] - dot(d[1:], d[1:])
+    denominator = jnp.sqrt(jnp.maximum(b * b - a2 * c, 0.0)) - b
+    leaving = denominator > 0
     return jnp.where(leaving, c / jnp.where(leaving, denominator, 1.0), jnp.inf)
-
-
-def interior_margin(x0: Array, x: Array) -> Array:
-    """Distance of (x0, x) to the boundary of the second-order cone, up to a factor sqrt 2."""
-    return x0 - safe_norm(x)

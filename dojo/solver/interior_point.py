@@ -16,13 +16,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from dojo.math.vectors import dot
-from dojo.solver.cones import cone_step, orthant_step
+from dojo.math.vectors import dot, safe_norm
+from dojo.solver.cones import cone_step, divide, jordan, orthant_step
 from dojo.solver.linear_system import NewtonSystem, newton_system
-from dojo.solver.problem import Point, Problem, Residual, residual
+from dojo.solver.problem import Point, Problem, Residual, cone_directions, cone_vectors, residual
 
 _TO_BOUNDARY = 0.995
 _SHORT_STEP = 0.1
+_DECREASE = 0.2
 _JAMMED = 0.02
 _RECENTER = 4.0
 
@@ -46,10 +47,10 @@ class _Loop(NamedTuple):
     factor: Array  # of the last recentering
 
 
-def start(problem: Problem) -> Point:
+def start(problem: Problem, kappa: Array) -> Point:
     """The problem's own starting point."""
     v = problem.start()
-    return problem.centered(v, problem.rows(v), jnp.ones((), v.dtype))
+    return problem.centered(v, problem.rows(v), jnp.ones((), v.dtype), kappa)
 
 
 def solve(
@@ -71,7 +72,7 @@ def solve(
         converged, jammed = error <= tolerance, length < _JAMMED
         # Jammed on the boundary of a cone: start afresh from this v, further inside.
         factor = jnp.where(jammed, _RECENTER * loop.factor, loop.factor)
-        again = problem.centered(loop.x.v, rows, factor)
+        again = problem.centered(loop.x.v, rows, factor, kappa)
         x = _choose(jammed, again, x)
         finite = jnp.isfinite(error) & _all_finite(x)
         # The step from a converged point is the polish: it squares the residual, or, at the
@@ -94,7 +95,7 @@ def scaled_error(problem: Problem, x: Point, r: Residual, kappa: Array, toleranc
     """Largest residual in units of its scale, rounding noise discounted."""
     s = problem.scales
     # In a sliding contact the two terms of the cone product cancel down to kappa.
-    product = problem.mu * x.gamma[: problem.mu.shape[0]] * x.psi
+    product = problem.radius(x.gamma) * x.psi
     noise = 16 * jnp.finfo(kappa.dtype).eps * product
 
     def part(value: Array, scale: Array, noise: Array) -> Array:
@@ -107,20 +108,15 @@ def scaled_error(problem: Problem, x: Point, r: Residual, kappa: Array, toleranc
         part(r.slip, s.slip, s.slip_noise),
         part(r.impact, kappa, zero),
         part(r.cone, kappa, noise),
-        part(r.cone_t, kappa, noise),
     ]
     return jnp.max(jnp.stack(blocks))
 
 
-def step_length(mu: Array, x: Point, d: Point) -> Array:
+def step_length(problem: Problem, x: Point, d: Point) -> Array:
     """Largest step along d that keeps x in all cones, infinite where unbounded."""
-    f = mu.shape[0]
-    lengths = [
-        orthant_step(x.gamma, d.gamma),
-        orthant_step(x.slack, d.slack),
-        cone_step(mu * x.gamma[:f], x.b, mu * d.gamma[:f], d.b),
-        cone_step(x.psi, x.eta, d.psi, d.eta),
-    ]
+    cones = zip(cone_vectors(problem, x), cone_directions(problem, d), strict=True)
+    lengths = [orthant_step(x.gamma, d.gamma), orthant_step(x.slack, d.slack)]
+    lengths += [cone_step(*pair) for pair in cones]
     return jnp.min(jnp.concatenate(lengths), initial=jnp.inf)
 
 
@@ -128,20 +124,22 @@ def _advance(
     problem: Problem, system: NewtonSystem, r: Residual, x: Point, kappa: Array
 ) -> tuple[Point, Array]:
     """One iteration: directions, candidates, the best of their steps, and its length."""
-    mu = problem.mu
-    # Products relative to zero, not to kappa: r holds them less kappa.
-    affine_rhs = r._replace(impact=r.impact + kappa, cone=r.cone + kappa)
-    affine = _negate(system.solve(affine_rhs))
-    length = jnp.minimum(1.0, step_length(mu, x, affine))
-    nu = _mean_products(mu, x)
-    predicted = _mean_products(mu, _move(x, affine, length))
+    beta, eta = cone_vectors(problem, x)
+    zero = jax.tree.map(jnp.zeros_like, r)
+    affine = _negate(system.solve_scaled(r._replace(impact=x.gamma * x.slack, cone=beta)))
+    length = jnp.minimum(1.0, step_length(problem, x, affine))
+    nu = _mean_products(problem, x)
+    predicted = _mean_products(problem, _move(x, affine, length))
     sigma = jnp.clip(predicted / jnp.maximum(nu, kappa), 0.0, 1.0) ** 3
 
-    zero = jax.tree.map(jnp.zeros_like, r)
-    centering_n = zero._replace(impact=jnp.ones_like(r.impact))
-    centering_f = zero._replace(cone=jnp.ones_like(r.cone))
+    identity = jnp.zeros_like(beta).at[0].set(1.0)
     to_impact, to_cone, second = _solve_all(
-        system, [centering_n, centering_f, _second_order(mu, affine)]
+        system,
+        [
+            zero._replace(impact=jnp.ones_like(r.impact)),
+            zero._replace(cone=divide(identity, eta)),
+            _second_order(problem, system, affine),
+        ],
     )
     near = (nu <= 10.0 * kappa).all()
     target = jnp.where(near, kappa, jnp.maximum(kappa, sigma * nu))
@@ -160,39 +158,52 @@ def _advance(
             lambda a, n, f, s: a + t[0] * n + t[1] * f - w * s, affine, to_impact, to_cone, second
         )
 
-    lengths = jnp.stack([step_length(mu, x, candidate(t, w)) for t, w in choices])
-    long = lengths >= _SHORT_STEP
-    choice = jnp.where(long.any(), jnp.argmax(long), jnp.argmax(lengths))
+    directions = [candidate(t, w) for t, w in choices]
+    lengths = jnp.stack([step_length(problem, x, d) for d in directions])
+    lengths = jnp.minimum(1.0, _TO_BOUNDARY * lengths)
+    before = _spread(problem, x, kappa)
+    after = jnp.stack(
+        [_spread(problem, _move(x, d, a), kappa) for d, a in zip(directions, lengths, strict=True)]
+    )
+    allowed = jnp.maximum((1 - _DECREASE * lengths[:, None]) * before, 2.0 * kappa)
+    decrease = (after / allowed).max(axis=1)
+    good = (lengths >= _SHORT_STEP) & (decrease <= 1.0)
+    choice = jnp.where(good.any(), jnp.argmax(good), jnp.argmin(decrease))
     best_t, best_w = (jnp.stack(column)[choice] for column in zip(*choices, strict=True))
-    length = jnp.minimum(1.0, _TO_BOUNDARY * lengths[choice])
-    return _move(x, candidate(best_t, best_w), length), length
+    return _move(x, candidate(best_t, best_w), lengths[choice]), lengths[choice]
 
 
-def _mean_products(mu: Array, x: Point) -> Array:
+def _spread(problem: Problem, x: Point, kappa: Array) -> Array:
+    """Mean distance of the products from kappa, of the orthant rows and of the cones: (2,)."""
+    orthant = jnp.abs(x.gamma * x.slack - kappa)
+    cone = safe_norm(jordan(*cone_vectors(problem, x)).at[0].add(-kappa))
+    return jnp.stack([jnp.sum(p) / max(p.shape[0], 1) for p in (orthant, cone)])
+
+
+def _mean_products(problem: Problem, x: Point) -> Array:
     """Mean complementarity products of the orthant rows [J s] and of the cones [J]: (2,)."""
-    f = mu.shape[0]
-    impact = x.gamma * x.slack
-    cone = mu * x.gamma[:f] * x.psi + dot(x.b, x.eta)
-    return jnp.stack([jnp.sum(p) / max(p.shape[0], 1) for p in (impact, cone)])
+    products = x.gamma * x.slack, dot(*cone_vectors(problem, x))
+    return jnp.stack([jnp.sum(p) / max(p.shape[0], 1) for p in products])
 
 
-def _second_order(mu: Array, d: Point) -> Residual:
-    """Second-order part of the products along d."""
-    f = mu.shape[0]
-    beta = mu * d.gamma[:f]
+def _second_order(problem: Problem, system: NewtonSystem, d: Point) -> Residual:
+    """Second-order part of the products along d, in the scaled form of the system."""
+    _, eta = cone_vectors(problem, system.x)
+    d_beta, d_eta = cone_directions(problem, d)
+    scaled = system.scaling
+    product = jordan(scaled.over(d_beta), scaled.times(d_eta))
     return Residual(
         balance=jnp.zeros_like(d.v),
         gap=jnp.zeros_like(d.gamma),
         slip=jnp.zeros_like(d.eta),
         impact=d.gamma * d.slack,
-        cone=beta * d.psi + dot(d.b, d.eta),
-        cone_t=beta * d.eta + d.psi * d.b,
+        cone=scaled.times(divide(product, scaled.times(eta))),
     )
 
 
 def _solve_all(system: NewtonSystem, rhs: list[Residual]) -> list[Point]:
     """Directions for several right-hand sides."""
-    stacked = jax.vmap(system.solve)(jax.tree.map(lambda *leaves: jnp.stack(leaves), *rhs))
+    stacked = jax.vmap(system.solve_scaled)(jax.tree.map(lambda *leaves: jnp.stack(leaves), *rhs))
     return [jax.tree.map(lambda leaf, k=k: leaf[k], stacked) for k in range(len(rhs))]
 
 

@@ -14,7 +14,10 @@ Layout is component first (see `dojo.math`): b and eta are (2, f).
 
 from typing import NamedTuple, Protocol
 
+import jax.numpy as jnp
 from jax import Array
+
+from dojo.solver.cones import jordan
 
 
 class Point(NamedTuple):
@@ -43,8 +46,7 @@ class Residual(NamedTuple):
     gap: Array  # slack - g(v), (m,)
     slip: Array  # eta - T v, (2, f)
     impact: Array  # gamma slack - kappa, (m,)
-    cone: Array  # first component of the Jordan product, less kappa, (f,)
-    cone_t: Array  # its tangential components, (2, f)
+    cone: Array  # Jordan product beta o eta - kappa e, (3, f)
 
 
 class Scales(NamedTuple):
@@ -92,12 +94,21 @@ class Problem(Protocol):
     @property
     def scales(self) -> Scales: ...
 
+    def radius(self, gamma: Array) -> Array:
+        """First components of the beta, (f,), affine in gamma."""
+        ...
+
+    def radius_rate(self, dgamma: Array) -> Array:
+        """The linear part of `radius`."""
+        ...
+
     def start(self) -> Array:
         """The v (n,) to start from."""
         ...
 
-    def centered(self, v: Array, rows: Rows, factor: Array) -> Point:
-        """A point at v well inside all cones; a larger factor moves it further inside."""
+    def centered(self, v: Array, rows: Rows, factor: Array, kappa: Array) -> Point:
+        """A point at v well inside all cones, products at least about kappa; a larger factor moves
+        it further inside."""
         ...
 
     def rows(self, v: Array) -> Rows: ...
@@ -111,13 +122,23 @@ class Problem(Protocol):
 
 def residual(problem: Problem, rows: Rows, x: Point, kappa: Array) -> Residual:
     """The equations at a point whose `rows` are those of `x.v`."""
-    f = problem.mu.shape[0]
-    beta = problem.mu * x.gamma[:f]
+    beta, eta = cone_vectors(problem, x)
     return Residual(
         balance=rows.balance - problem.pull(x.gamma, x.b),
         gap=x.slack - rows.gap,
         slip=x.eta - rows.slip,
         impact=x.gamma * x.slack - kappa,
-        cone=beta * x.psi + (x.b * x.eta).sum(0) - kappa,
-        cone_t=beta * x.eta + x.psi * x.b,
+        cone=jordan(beta, eta).at[0].add(-kappa),
     )
+
+
+def cone_vectors(problem: Problem, x: Point) -> tuple[Array, Array]:
+    """beta = (radius, b) and eta = (psi, slip) of a point, (3, f) each."""
+    beta = jnp.concatenate([problem.radius(x.gamma)[None], x.b])
+    return beta, jnp.concatenate([x.psi[None], x.eta])
+
+
+def cone_directions(problem: Problem, d: Point) -> tuple[Array, Array]:
+    """The changes of `cone_vectors` along a direction."""
+    beta = jnp.concatenate([problem.radius_rate(d.gamma)[None], d.b])
+    return beta, jnp.concatenate([d.psi[None], d.eta])
