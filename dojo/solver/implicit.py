@@ -36,8 +36,7 @@ def solve(
     `start=None` starts from the problem's own point. The solution does not depend on the start.
     """
     problem = build(theta)
-    x0 = interior_point.start(problem, kappa) if start is None else start
-    return interior_point.solve(problem, x0, kappa, tolerance, max_iterations)
+    return interior_point.solve(problem, start, kappa, tolerance, max_iterations)
 
 
 @solve.defjvp

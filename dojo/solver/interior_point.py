@@ -19,13 +19,24 @@ from jax import Array, lax
 from dojo.math.vectors import dot, safe_norm
 from dojo.solver.cones import cone_step, divide, jordan, orthant_step
 from dojo.solver.linear_system import NewtonSystem, newton_system
-from dojo.solver.problem import Point, Problem, Residual, cone_directions, cone_vectors, residual
+from dojo.solver.problem import Point, Problem, Residual, Rows, cone_directions, cone_vectors, residual
 
 _TO_BOUNDARY = 0.995
 _SHORT_STEP = 0.1
 _DECREASE = 0.2
+_CLOSE = 0.1
 _JAMMED = 0.02
-_RECENTER = 4.0
+_PATIENCE = 25
+# Restarts: from the present v or from the first one, and how far inside.
+_RESTARTS = (
+    (True, 4.0),
+    (False, 0.1),
+    (False, 0.01),
+    (False, 100.0),
+    (True, 0.1),
+    (False, 1e-3),
+    (True, 100.0),
+)
 
 
 class Solution(NamedTuple):
@@ -44,24 +55,31 @@ class _Loop(NamedTuple):
     iterations: Array
     converged: Array
     finite: Array
-    factor: Array  # of the last recentering
-
-
-def start(problem: Problem, kappa: Array) -> Point:
-    """The problem's own starting point."""
-    v = problem.start()
-    return problem.centered(v, problem.rows(v), jnp.ones((), v.dtype), kappa)
+    restarts: Array
+    age: Array  # iterations since the last restart
 
 
 def solve(
-    problem: Problem, first: Point, kappa: Array, tolerance: float, max_iterations: int
+    problem: Problem, first: Point | None, kappa: Array, tolerance: float, max_iterations: int
 ) -> Solution:
-    """Bring the point `first` to the kappa point of the problem."""
+    """Bring a point, the problem's own if None, to the kappa point of the problem."""
     # Single precision reaches its rounding limit before the tolerance squared.
     polish = jnp.finfo(kappa.dtype).eps < 1e-12
+    v_start = problem.start()
+    rows_start = problem.rows(v_start)
+    one = jnp.ones((), kappa.dtype)
+    if first is None:
+        first = problem.centered(v_start, rows_start, one, kappa)
 
     def running(loop: _Loop) -> Array:
         return ~loop.converged & loop.finite & (loop.iterations < max_iterations)
+
+    def restarted(loop: _Loop, rows: Rows) -> Point:
+        stay, factor = (jnp.asarray(c)[loop.restarts % len(_RESTARTS)] for c in zip(*_RESTARTS))
+        here = jnp.asarray(stay)
+        v = jnp.where(here, loop.x.v, v_start)
+        rows = jax.tree.map(lambda a, b: jnp.where(here, a, b), rows, rows_start)
+        return problem.centered(v, rows, factor.astype(v.dtype), kappa)
 
     def body(loop: _Loop) -> _Loop:
         rows, tangent = problem.linearize(loop.x.v)
@@ -70,19 +88,26 @@ def solve(
         system = newton_system(problem, tangent, loop.x)
         x, length = _advance(problem, system, equations, loop.x, kappa)
         converged, jammed = error <= tolerance, length < _JAMMED
-        # Jammed on the boundary of a cone: start afresh from this v, further inside.
-        factor = jnp.where(jammed, _RECENTER * loop.factor, loop.factor)
-        again = problem.centered(loop.x.v, rows, factor, kappa)
-        x = _choose(jammed, again, x)
+        # Jammed on the boundary of a cone, or going round in circles: start afresh.
+        stalled = jammed | (loop.age >= _PATIENCE)
+        x = _choose(stalled, restarted(loop, rows), x)
         finite = jnp.isfinite(error) & _all_finite(x)
         # The step from a converged point is the polish: it squares the residual, or, at the
         # rounding limit, is not taken.
-        stay = ~finite | (converged & (jammed if polish else True))
+        stay = ~finite | (converged & (stalled if polish else True))
         x = _choose(stay, loop.x, x)
-        return _Loop(x, error, loop.iterations + 1, converged, finite | converged, factor)
+        return _Loop(
+            x,
+            error,
+            loop.iterations + 1,
+            converged,
+            finite | converged,
+            loop.restarts + stalled,
+            jnp.where(stalled, 0, loop.age + 1),
+        )
 
-    one = jnp.ones((), kappa.dtype)
-    loop = _Loop(first, jnp.inf * one, jnp.asarray(0), jnp.asarray(False), _all_finite(first), one)
+    zero = jnp.asarray(0)
+    loop = _Loop(first, jnp.inf * one, zero, jnp.asarray(False), _all_finite(first), zero, zero)
     last = lax.while_loop(running, body, loop)
     final = residual(problem, problem.rows(last.x.v), last.x, kappa)
     error = scaled_error(problem, last.x, final, kappa, tolerance)
@@ -115,9 +140,32 @@ def scaled_error(problem: Problem, x: Point, r: Residual, kappa: Array, toleranc
 def step_length(problem: Problem, x: Point, d: Point) -> Array:
     """Largest step along d that keeps x in all cones, infinite where unbounded."""
     cones = zip(cone_vectors(problem, x), cone_directions(problem, d), strict=True)
+    free = _sliding(x, d)
     lengths = [orthant_step(x.gamma, d.gamma), orthant_step(x.slack, d.slack)]
-    lengths += [cone_step(*pair) for pair in cones]
+    lengths += [jnp.where(free, jnp.inf, cone_step(*pair)) for pair in cones]
     return jnp.min(jnp.concatenate(lengths), initial=jnp.inf)
+
+
+def _sliding(x: Point, d: Point) -> Array:
+    """Cones that a step may follow round their boundary instead of being stopped by it, (f,).
+
+    A sliding contact lies so close to the boundary that turning by the square root of its margin
+    leaves the cone. Its friction is a function of its slip: no need to step in it.
+    """
+    size = safe_norm(x.eta)
+    return (size > 0.9 * x.psi) & (safe_norm(d.eta) < 0.5 * size)
+
+
+def _move(problem: Problem, x: Point, d: Point, length: Array, target: Array) -> Point:
+    """x + length d, sliding cones on the boundary's arc with their product on the way to target."""
+    y = jax.tree.map(lambda p, q: p + length * q, x, d)
+    product = (1 - length) * dot(*cone_vectors(problem, x)) + length * target
+    radius = problem.radius(y.gamma)
+    half = 0.5 * product / radius
+    psi = half + jnp.sqrt(half * half + dot(y.eta, y.eta))
+    b = -radius * y.eta / psi
+    free = _sliding(x, d)
+    return y._replace(psi=jnp.where(free, psi, y.psi), b=jnp.where(free, b, y.b))
 
 
 def _advance(
@@ -127,9 +175,9 @@ def _advance(
     beta, eta = cone_vectors(problem, x)
     zero = jax.tree.map(jnp.zeros_like, r)
     affine = _negate(system.solve_scaled(r._replace(impact=x.gamma * x.slack, cone=beta)))
-    length = jnp.minimum(1.0, step_length(problem, x, affine))
+    length = jnp.minimum(1.0, _TO_BOUNDARY * step_length(problem, x, affine))
     nu = _mean_products(problem, x)
-    predicted = _mean_products(problem, _move(x, affine, length))
+    predicted = _mean_products(problem, _move(problem, x, affine, length, jnp.zeros_like(kappa)))
     sigma = jnp.clip(predicted / jnp.maximum(nu, kappa), 0.0, 1.0) ** 3
 
     identity = jnp.zeros_like(beta).at[0].set(1.0)
@@ -163,14 +211,15 @@ def _advance(
     lengths = jnp.minimum(1.0, _TO_BOUNDARY * lengths)
     before = _spread(problem, x, kappa)
     after = jnp.stack(
-        [_spread(problem, _move(x, d, a), kappa) for d, a in zip(directions, lengths, strict=True)]
+        [_spread(problem, _move(problem, x, d, a, t[1]), kappa) for d, a, (t, _) in zip(directions, lengths, choices, strict=True)]
     )
-    allowed = jnp.maximum((1 - _DECREASE * lengths[:, None]) * before, 2.0 * kappa)
+    allowed = jnp.maximum((1 - _DECREASE * lengths[:, None]) * before, _CLOSE * kappa)
     decrease = (after / allowed).max(axis=1)
     good = (lengths >= _SHORT_STEP) & (decrease <= 1.0)
     choice = jnp.where(good.any(), jnp.argmax(good), jnp.argmin(decrease))
     best_t, best_w = (jnp.stack(column)[choice] for column in zip(*choices, strict=True))
-    return _move(x, candidate(best_t, best_w), lengths[choice]), lengths[choice]
+    end = _move(problem, x, candidate(best_t, best_w), lengths[choice], best_t[1])
+    return end, lengths[choice]
 
 
 def _spread(problem: Problem, x: Point, kappa: Array) -> Array:
@@ -205,10 +254,6 @@ def _solve_all(system: NewtonSystem, rhs: list[Residual]) -> list[Point]:
     """Directions for several right-hand sides."""
     stacked = jax.vmap(system.solve_scaled)(jax.tree.map(lambda *leaves: jnp.stack(leaves), *rhs))
     return [jax.tree.map(lambda leaf, k=k: leaf[k], stacked) for k in range(len(rhs))]
-
-
-def _move(x: Point, d: Point, length: Array) -> Point:
-    return jax.tree.map(lambda p, q: p + length * q, x, d)
 
 
 def _negate(x: Point) -> Point:

@@ -34,7 +34,7 @@ class SolverOptions:
 
     kappa: ArrayLike | None = None
     grad_kappa: ArrayLike | None = None
-    max_iterations: int = dataclasses.field(default=60, metadata={"static": True})
+    max_iterations: int = dataclasses.field(default=150, metadata={"static": True})
     tolerance: float | None = dataclasses.field(default=None, metadata={"static": True})
 
     def __post_init__(self) -> None:

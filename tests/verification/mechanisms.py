@@ -1,4 +1,4 @@
-"""Free-floating mechanisms of every joint type, without gravity and contact."""
+"""Mechanisms of every joint type, without contact; the free-floating ones without gravity."""
 
 from pathlib import Path
 
@@ -58,3 +58,16 @@ def astronaut():
     option = '<option timestep="0.005" gravity="0 0 -9.81"/>'
     assert option in text
     return text.replace(option, f'<option gravity="0 0 0">{_ALONE}</option>')
+
+
+# Inertia 1, 2, 3 kg m2: turning about the middle axis is unstable.
+TUMBLER = """
+<mujoco><option gravity="0 0 0"/><worldbody><body><freejoint/>
+  <inertial pos="0 0 0" mass="1" diaginertia="1 2 3"/>
+</body></worldbody></mujoco>"""
+
+# A 1 m rod of 1 kg that hangs from the world.
+PENDULUM = """
+<mujoco><worldbody><body><joint {joint}/>
+  <geom type="capsule" fromto="0 0 0 0 0 -1" size=".02" mass="1"/>
+</body></worldbody></mujoco>"""

@@ -34,44 +34,38 @@ def inclined(model, degrees, mu):
     return model.replace(gravity=gravity, geom_friction=mu)
 
 
+def creep_law(impulse, mu, kappa):
+    """Speed kappa |b| / ((mu gamma)^2 - |b|^2) of each of the contacts that bear the box."""
+    normal, tangential = impulse[:, 0], np.linalg.norm(impulse[:, 1:], axis=1)
+    bearing = normal > 1e-3
+    assert bearing.sum() == 4
+    return (kappa * tangential / ((mu * normal) ** 2 - tangential**2))[bearing]
+
+
 @pytest.mark.parametrize("kappa", [1e-5, 1e-7, 1e-10])
 def test_sticking_contacts_creep_by_the_barrier_law(box, kappa, record_property):
-    """Each of the four slides at kappa |b| / ((mu gamma)^2 - |b|^2)."""
-    mu = 0.8
-    model = inclined(box, 20, mu)
+    model = inclined(box, 20, 0.8)
     states, infos = simulate(model, dojo.init(model), 200, kappa)
-    impulse = infos.contacts.impulse[-1]
-    tangential = np.linalg.norm(impulse[:, 1:], axis=1)
-    bearing = impulse[:, 0] > 1e-3
-    law = kappa * tangential / ((mu * impulse[:, 0]) ** 2 - tangential**2)
-    record_property("creep_over_law", states.v[-1, 0] / law[bearing])
-    assert bearing.sum() == 4
-    np.testing.assert_allclose(law[bearing], states.v[-1, 0], rtol=1e-3)
+    law = creep_law(infos.contacts.impulse[-1], 0.8, kappa)
+    record_property("creep_over_law", states.v[-1, 0] / law)
+    np.testing.assert_allclose(law, states.v[-1, 0], rtol=1e-6)
 
 
 def test_creep_at_the_smallest_kappa(box, record_property):
-    """20 degrees, mu 0.8, 10 s. A box tips towards its lower edge, so the law is summed up there.
-
-    Four equal contacts would creep at 3.1e-11 m/s.
-    """
+    """20 degrees, mu 0.8, 10 s: four equal contacts would creep at 3.1e-11 m/s."""
     model = inclined(box, 20, 0.8)
     start = dojo.init(model)
     states, infos = simulate(model, start, 1000, 1e-12)
     creep = np.diff(states.q[500:, 0]).mean() / 0.01
+    law = creep_law(infos.contacts.impulse[-1], 0.8, 1e-12)
     moved = np.linalg.norm(states.q[-1, :2] - np.asarray(start.q[:2]))
     record_property("creep", creep)
     record_property("moved_in_10_s", moved)
+    record_property("creep_over_law", creep / law)
     assert infos.converged.all()
-    assert 0 < creep < 4e-11
-    assert moved < 1e-9
-    impulse = infos.contacts.impulse[-1]
-    normal, tangential = impulse[:, 0], np.linalg.norm(impulse[:, 1:], axis=1)
-    # A contact of impulse b moves at kappa / ((mu gamma)^2 - b^2) b: weight the law with b.
-    bearing = normal > 1e-3
-    law = 1e-12 * tangential[bearing] / ((0.8 * normal[bearing]) ** 2 - tangential[bearing] ** 2)
-    summed = (law * tangential[bearing]).sum() / tangential[bearing].sum()
-    record_property("creep_over_summed_law", creep / summed)
-    assert creep == pytest.approx(summed, rel=0.01)
+    assert creep < 4e-11
+    assert moved < 4e-10
+    np.testing.assert_allclose(law, creep, rtol=0.01)
 
 
 @pytest.mark.parametrize("beyond", [-0.01, 0.01])
@@ -126,7 +120,8 @@ def test_stopping_distance_is_the_same_in_every_direction(box, degrees, record_p
 def sliding_disc(v, w, mu=0.3, radius=0.1):
     """Distance and time to rest of a disc on its centre and four rim points, equally loaded.
 
-    Equations of motion integrated by scipy; the disc has inertia r^2 / 2 per kg.
+    Equations of motion integrated by scipy; slip is rounded off at 1e-5 m/s. The disc has
+    inertia r^2 / 2 per kg.
     """
     corners = radius * np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
     points = np.concatenate([corners, [[0.0, 0.0]]])
@@ -136,7 +131,7 @@ def sliding_disc(v, w, mu=0.3, radius=0.1):
         c, s = np.cos(angle), np.sin(angle)
         arms = points @ np.array([[c, s], [-s, c]])
         slip = velocity + spin * np.stack([-arms[:, 1], arms[:, 0]], axis=1)
-        force = -mu * G / 5 * slip / np.sqrt((slip**2).sum(1, keepdims=True) + 1e-14)
+        force = -mu * G / 5 * slip / np.sqrt((slip**2).sum(1, keepdims=True) + 1e-10)
         torque = (arms[:, 0] * force[:, 1] - arms[:, 1] * force[:, 0]).sum()
         return [*velocity, *force.sum(0), torque / (radius**2 / 2), spin]
 
@@ -144,7 +139,7 @@ def sliding_disc(v, w, mu=0.3, radius=0.1):
         return np.hypot(*y[2:4]) + radius * abs(y[4]) - 5e-3
 
     slow.terminal = True
-    run = solve_ivp(rates, (0, 2), [0, 0, v, 0, w, 0], events=slow, rtol=1e-8, atol=1e-10)
+    run = solve_ivp(rates, (0, 2), [0, 0, v, 0, w, 0], method="LSODA", events=slow, rtol=1e-8)
     return run.y[:2, -1], run.t[-1]
 
 
