@@ -173,7 +173,7 @@ def _result(inputs: Inputs, solution: Solution, kappa: Array) -> tuple[State, St
     q, v = mechanics.arrive(model, node, trial, x.v, defect)
     nc = model.topology.nc
     info = StepInfo(
-        status=_status(trial, solution, wound),
+        status=_status(model, node, trial, solution, wound),
         converged=converged,
         iterations=solution.iterations,
         residual=jax.lax.stop_gradient(solution.error),
@@ -185,8 +185,10 @@ def _result(inputs: Inputs, solution: Solution, kappa: Array) -> tuple[State, St
     return State(q=q, v=v), info
 
 
-def _status(trial: Trial, solution: Solution, wound: Array) -> Array:
+def _status(model: Model, node: Node, trial: Trial, solution: Solution, wound: Array) -> Array:
     largest = jnp.max(turned_angle(trial.interval.turn), initial=0.0)
+    # An iterate that failed may stand anywhere: ask also where the step would lead unhindered.
+    largest = jnp.maximum(largest, mechanics.free_turn(model, node))
     failure = jnp.where(largest > 1.0, Status.STEP_TOO_LARGE, Status.MAX_ITERATIONS)
     failure = jnp.where(solution.finite, failure, Status.NONFINITE)
     status = jnp.where(solution.converged, Status.CONVERGED, failure)
@@ -211,7 +213,7 @@ def _scales(model: Model, node: Node) -> Scales:
     h, eps = model.timestep, float(jnp.finfo(model.dtype).eps)
     gravity = safe_norm(model.gravity)
     # A tenth: light links that the diagonal inertia lets run away are held by their chain.
-    driven = 0.1 * jnp.max(jnp.abs(node.impulse.constant) / node.inertia, initial=0.0)
+    driven = 0.1 * jnp.max(jnp.abs(node.impulse.constant) / jnp.diagonal(node.mass), initial=0.0)
     speed = h * gravity + jnp.max(jnp.abs(node.v), initial=0.0) + driven
     momentum = jnp.max(jnp.abs(node.momentum)) + jnp.max(jnp.abs(node.impulse.constant))
     extent = jnp.max(jnp.abs(node.frames.pos)) + jnp.max(model.geom_size, initial=0.1)

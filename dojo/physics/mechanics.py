@@ -57,7 +57,7 @@ class Node(NamedTuple):
     maps: LocalMaps
     frames: Frames
     axes: Array  # (6, nv)
-    inertia: Array  # (nv,) diagonal of the mass matrix
+    mass: Array  # (nv, nv) mass matrix
     momentum: Array  # (nv,) p_k
     impulse: Impulse
     contacts: Candidates
@@ -98,7 +98,7 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
         maps=maps,
         frames=frames,
         axes=axes,
-        inertia=diagonal,
+        mass=mass,
         momentum=contract(mass, v),
         impulse=Impulse(passive.constant + external, passive.drag),
         contacts=contacts,
@@ -113,6 +113,14 @@ def hinge_turns(model: Model, v: Array) -> Array:
     """Angles [rad] by which the hinges turn in a step at velocity v."""
     hinges = model.topology.joints_of("hinge")
     return model.timestep * jnp.abs(v[model.topology.v_start[hinges]])
+
+
+def free_turn(model: Model, node: Node) -> Array:
+    """Largest angle [rad] a link would turn by without contacts and limits, to first order."""
+    resistance = node.mass + jnp.diag(node.impulse.drag)
+    v = jnp.linalg.solve(resistance, node.momentum + node.impulse.constant)
+    spin = link_twists(model, node.axes, v)[:3]
+    return model.timestep * jnp.max(jnp.sqrt(total(spin * spin)), initial=0.0)
 
 
 def _nearness(gap: Array, change: Array) -> Array:

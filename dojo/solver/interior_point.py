@@ -25,8 +25,8 @@ _TO_BOUNDARY = 0.995
 _SHORT_STEP = 0.1
 _DECREASE = 0.2
 _CLOSE = 0.1
-_JAMMED = 0.02
-_PATIENCE = 25
+_JAMMED = 0.001
+_PATIENCE = 40
 # Restarts: from the present v or from the first one, and how far inside.
 _RESTARTS = (
     (True, 4.0),
@@ -57,6 +57,8 @@ class _Loop(NamedTuple):
     finite: Array
     restarts: Array
     age: Array  # iterations since the last restart
+    best: Point
+    best_error: Array
 
 
 def solve(
@@ -96,24 +98,29 @@ def solve(
         # rounding limit, is not taken.
         stay = ~finite | (converged & (stalled if polish else True))
         x = _choose(stay, loop.x, x)
+        better = error < loop.best_error
         return _Loop(
-            x,
-            error,
-            loop.iterations + 1,
-            converged,
-            finite | converged,
-            loop.restarts + stalled,
-            jnp.where(stalled, 0, loop.age + 1),
+            x=x,
+            error=error,
+            iterations=loop.iterations + 1,
+            converged=converged,
+            finite=finite | converged,
+            restarts=loop.restarts + stalled,
+            age=jnp.where(stalled, 0, loop.age + 1),
+            best=_choose(better, loop.x, loop.best),
+            best_error=jnp.where(better, error, loop.best_error),
         )
 
-    zero = jnp.asarray(0)
-    loop = _Loop(first, jnp.inf * one, zero, jnp.asarray(False), _all_finite(first), zero, zero)
+    zero, no = jnp.asarray(0), jnp.asarray(False)
+    loop = _Loop(first, jnp.inf * one, zero, no, _all_finite(first), zero, zero, first, jnp.inf * one)
     last = lax.while_loop(running, body, loop)
-    final = residual(problem, problem.rows(last.x.v), last.x, kappa)
-    error = scaled_error(problem, last.x, final, kappa, tolerance)
+    x = _choose(last.converged, last.x, last.best)
+    error = scaled_error(
+        problem, x, residual(problem, problem.rows(x.v), x, kappa), kappa, tolerance
+    )
     finite = last.finite & jnp.isfinite(error)
     converged = (last.converged | (error <= tolerance)) & finite
-    return Solution(last.x, error, converged, last.iterations, finite)
+    return Solution(x, error, converged, last.iterations, finite)
 
 
 def scaled_error(problem: Problem, x: Point, r: Residual, kappa: Array, tolerance: float) -> Array:
@@ -209,23 +216,27 @@ def _advance(
     directions = [candidate(t, w) for t, w in choices]
     lengths = jnp.stack([step_length(problem, x, d) for d in directions])
     lengths = jnp.minimum(1.0, _TO_BOUNDARY * lengths)
-    before = _spread(problem, x, kappa)
-    after = jnp.stack(
-        [_spread(problem, _move(problem, x, d, a, t[1]), kappa) for d, a, (t, _) in zip(directions, lengths, choices, strict=True)]
-    )
-    allowed = jnp.maximum((1 - _DECREASE * lengths[:, None]) * before, _CLOSE * kappa)
-    decrease = (after / allowed).max(axis=1)
-    good = (lengths >= _SHORT_STEP) & (decrease <= 1.0)
-    choice = jnp.where(good.any(), jnp.argmax(good), jnp.argmin(decrease))
+
+    def decrease(d: Point, length: Array, target: Array) -> Array:
+        """Distance from the target after the step over the distance allowed."""
+        allowed = (1 - _DECREASE * length) * _spread(problem, x, target)
+        after = _spread(problem, _move(problem, x, d, length, target[1]), target)
+        return (after / jnp.maximum(allowed, _CLOSE * target)).max()
+
+    targets = [t for t, _ in choices]
+    steps = zip(directions, lengths, targets, strict=True)
+    decreases = jnp.stack([decrease(*step) for step in steps])
+    good = (lengths >= _SHORT_STEP) & (decreases <= 1.0)
+    choice = jnp.where(good.any(), jnp.argmax(good), jnp.argmin(decreases))
     best_t, best_w = (jnp.stack(column)[choice] for column in zip(*choices, strict=True))
     end = _move(problem, x, candidate(best_t, best_w), lengths[choice], best_t[1])
     return end, lengths[choice]
 
 
-def _spread(problem: Problem, x: Point, kappa: Array) -> Array:
-    """Mean distance of the products from kappa, of the orthant rows and of the cones: (2,)."""
-    orthant = jnp.abs(x.gamma * x.slack - kappa)
-    cone = safe_norm(jordan(*cone_vectors(problem, x)).at[0].add(-kappa))
+def _spread(problem: Problem, x: Point, target: Array) -> Array:
+    """Mean distance of the products from their targets, of the orthant rows and the cones: (2,)."""
+    orthant = jnp.abs(x.gamma * x.slack - target[0])
+    cone = safe_norm(jordan(*cone_vectors(problem, x)).at[0].add(-target[1]))
     return jnp.stack([jnp.sum(p) / max(p.shape[0], 1) for p in (orthant, cone)])
 
 
