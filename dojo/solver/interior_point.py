@@ -218,14 +218,18 @@ def _advance(
     lengths = jnp.minimum(1.0, _TO_BOUNDARY * lengths)
 
     def decrease(d: Point, length: Array, target: Array) -> Array:
-        """Distance from the target after the step over the distance allowed."""
+        """Distance from the targets after the step, over the distance allowed."""
         allowed = (1 - _DECREASE * length) * _spread(problem, x, target)
         after = _spread(problem, _move(problem, x, d, length, target[1]), target)
-        return (after / jnp.maximum(allowed, _CLOSE * target)).max()
+        return (after / jnp.maximum(allowed, jnp.maximum(_CLOSE * target.max(), kappa))).max()
 
     targets = [t for t, _ in choices]
     steps = zip(directions, lengths, targets, strict=True)
     decreases = jnp.stack([decrease(*step) for step in steps])
+    # At the centre already there is nothing to gain from centering.
+    centered = (_spread(problem, x, full) <= _CLOSE * full.max()).all()
+    useless = jnp.arange(len(choices)) == jnp.where(centered, len(choices) - 1, -1)
+    decreases = jnp.where(useless, jnp.inf, decreases)
     good = (lengths >= _SHORT_STEP) & (decreases <= 1.0)
     choice = jnp.where(good.any(), jnp.argmax(good), jnp.argmin(decreases))
     best_t, best_w = (jnp.stack(column)[choice] for column in zip(*choices, strict=True))
