@@ -13,10 +13,10 @@ import numpy as np
 from jax import Array
 
 from dojo.math import rotations
-from dojo.math.vectors import contract, cross
+from dojo.math.vectors import contract, cross, dot
 from dojo.model.model import Model
 from dojo.model.topology import Topology
-from dojo.physics.inertia import joint_forces
+from dojo.physics.inertia import joint_forces, link_inertia
 from dojo.physics.layout import assemble, layout
 
 # Symplectic Euler is stable below h^2 k / m = 4; well before that its energy swings visibly.
@@ -47,12 +47,30 @@ def passive_impulse(model: Model, q: Array, inertia: Array) -> Impulse:
     """Springs and dampers; `inertia` (nv,) is the diagonal of the mass matrix."""
     h = model.timestep
     stiffness, stretch = _springs(model, q)
-    scalar = np.zeros(model.nv)
-    scalar[layout(model.topology).scalar_v] = 1.0
-    # The stretch of a scalar joint at the end of the step is that of its start plus h v.
-    stiff = (h * h * stiffness > STIFF_SPRING * inertia) & (scalar > 0)
+    # The stretch at the end of the step is that of its start plus h v: exact for scalars; for
+    # rotations the spring's Hessian is at most k at any angle, so the drag h^2 k is enough.
+    stiff = h * h * stiffness >= STIFF_SPRING * _felt(model, inertia)
     drag = h * model.dof_damping + jnp.where(stiff, h * h * stiffness, 0.0)
     return Impulse(-h * stiffness * stretch, drag)
+
+
+def _felt(model: Model, inertia: Array) -> Array:
+    """(nv,) `inertia`, for rotations the harmonic mean of the link's own principal moments.
+
+    That is at most three times the smallest, in any axes: a thin rod may lie askew in its link.
+    """
+    table = layout(model.topology)
+    x, y, z = jnp.moveaxis(link_inertia(model)[:, :, table.spinning], 1, 0)
+    minors = cross(y, z)[0] + cross(z, x)[1] + cross(x, y)[2]
+    mean = 3.0 * dot(x, cross(y, z)) / jnp.where(minors > 0, minors, 1.0)
+    return assemble(
+        [
+            (table.scalar_v, inertia[table.scalar_v]),
+            (table.spin_v, jnp.broadcast_to(mean, table.spin_v.shape)),
+            (table.place_v, inertia[table.place_v]),
+        ],
+        model.nv,
+    )
 
 
 def _springs(model: Model, q: Array) -> tuple[Array, Array]:

@@ -18,9 +18,13 @@ def jordan(a: Array, b: Array) -> Array:
 
 
 def determinant(a: Array) -> Array:
-    """a0^2 - |a|^2, (f,), in the form that does not cancel."""
+    """a0^2 - |a|^2, (f,), in the form that does not cancel; positive inside the cone.
+
+    A fast sliding contact comes nearer to the boundary than its numbers can tell: the distance is
+    not less than their rounding.
+    """
     size = safe_norm(a[1:])
-    return (a[0] - size) * (a[0] + size)
+    return jnp.maximum(a[0] - size, jnp.finfo(a.dtype).eps * a[0]) * (a[0] + size)
 
 
 def divide(product: Array, a: Array) -> Array:
@@ -74,7 +78,9 @@ def scaling(beta: Array, eta: Array) -> Scaling:
     """The scaling of two vectors (3, f) inside the cone."""
     size_beta, size_eta = jnp.sqrt(determinant(beta)), jnp.sqrt(determinant(eta))
     unit_beta, unit_eta = beta / size_beta, eta / size_eta
-    half = jnp.sqrt(2 * (1 + dot(unit_beta, unit_eta)))
+    # At least 1 inside the cone; the sum cancels.
+    product = jnp.maximum(dot(unit_beta, unit_eta), 1.0)
+    half = jnp.sqrt(2 * (1 + product))
     w = (unit_beta[1:] - unit_eta[1:]) / half
     w0 = jnp.sqrt(1 + dot(w, w))
     return Scaling(size_beta / size_eta, jnp.concatenate([w0[None], w]))

@@ -90,8 +90,8 @@ def solve(
         system = newton_system(problem, tangent, loop.x)
         x, length = _advance(problem, system, equations, loop.x, kappa)
         converged, jammed = error <= tolerance, length < _JAMMED
-        # Jammed on the boundary of a cone, or going round in circles: start afresh.
-        stalled = jammed | (loop.age >= _PATIENCE)
+        # Jammed on the boundary of a cone, going round in circles, or lost: start afresh.
+        stalled = jammed | (loop.age >= _PATIENCE) | ~_all_finite(x)
         x = _choose(stalled, restarted(loop, rows), x)
         finite = jnp.isfinite(error) & _all_finite(x)
         # The step from a converged point is the polish: it squares the residual, or, at the
@@ -168,7 +168,7 @@ def _move(problem: Problem, x: Point, d: Point, length: Array, target: Array) ->
     y = jax.tree.map(lambda p, q: p + length * q, x, d)
     product = (1 - length) * dot(*cone_vectors(problem, x)) + length * target
     radius = problem.radius(y.gamma)
-    half = 0.5 * product / radius
+    half = 0.5 * jnp.maximum(product, 0.0) / radius
     psi = half + jnp.sqrt(half * half + dot(y.eta, y.eta))
     b = -radius * y.eta / psi
     free = _sliding(x, d)
