@@ -300,7 +300,7 @@ def test_frictional_candidates_come_first():
         ("capsule", ".1 .2", 2),
         ("box", ".1 .1 .1", 8),
         ("ellipsoid", ".1 .2 .3", 1),
-        ("cylinder", ".1 .2", 10),
+        ("cylinder", ".1 .2", 18),
     ],
 )
 def test_candidates_per_geom(kind, size, count):

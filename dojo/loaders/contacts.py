@@ -175,8 +175,8 @@ def _map(*entries: tuple[int, int, float]) -> np.ndarray:
 
 _RADIUS, _POINT = np.array([1.0, 0.0, 0.0]), np.zeros(3)
 _SIGNS = (-1.0, 1.0)
-# A disc is exact but blunt when it stands flat; four corners of its rim carry it then.
-_RIM = [(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)]
+# Corners of a rim bear where it stands or lands flat (dojo.physics.collision).
+_RIM = [(float(np.cos(a)), float(np.sin(a))) for a in np.arange(8) * np.pi / 4]
 _PRIMITIVE_FEATURES: dict[GeomKind, list[_Feature]] = {
     "sphere": [_Feature("point", _map(), _RADIUS)],
     "capsule": [_Feature("point", _map((2, 1, s)), _RADIUS) for s in _SIGNS],

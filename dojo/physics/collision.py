@@ -5,12 +5,14 @@ with the link, and a support radius rho(m) with m the plane's normal in the geom
 
     gap = n . centre - offset - rho(m),     touching point = centre - R grad rho(m).
 
-Spheres, capsules, corners: rho constant. Ellipsoid: |diag(size) m|. Disc (rim of a cylinder):
-r |m_xy|, blunted within BLUNT radians of standing flat, where the four rim corners bear instead.
-The gap is exact at any pose, but for that blunting (under 1e-3 of the radius).
+Spheres, capsules, corners: rho constant. Ellipsoid: |diag(size) m|. Rim of a cylinder: fixed
+corners, and for a step the arc within REACH of its lowest point at the step's start, r |m_xy|
+where m points into the arc. The arc stays with the body, so a rim that passes through flat within
+the step comes down on its corners, as a box does, and not at a point that ran to the other side.
 """
 
 import functools
+from collections.abc import Iterator
 import math
 from typing import NamedTuple
 
@@ -24,7 +26,11 @@ from dojo.model.model import Model
 from dojo.model.topology import ContactGroup, Topology
 from dojo.physics.kinematics import Frames
 
-BLUNT = 0.01
+# Half width [rad] of the arc of a rim that a step can touch with: rims that turn less within a
+# step do not penetrate. Within BLUNT of standing flat [rad] the arc shrinks into the centre.
+REACH, BLUNT = 0.2, 0.01
+# Sine of a rim's tilt between which its corners retreat to the centre: a rolling rim is round.
+ROUND_START, ROUND_END = 0.7, 0.95
 
 
 class Candidates(NamedTuple):
@@ -38,6 +44,8 @@ class Candidates(NamedTuple):
     frame: Array  # (3, 3, nc) columns n, t1, t2, world
     offset: Array  # (nc,) [m] of the plane along its normal
     friction: Array  # (nc_friction,)
+    # Middle of the arcs of rims, (2, nc) over the radius; None: the lowest points of each pose.
+    anchor: Array | None
 
 
 class Touch(NamedTuple):
@@ -68,6 +76,7 @@ def candidates(model: Model) -> Candidates:
         frame=jnp.stack([normal, plane_rot[:, 0], plane_rot[:, 1]], axis=1),
         offset=dot(normal, model.geom_pos[plane].T),
         friction=_friction(model, groups),
+        anchor=None,
     )
 
 
@@ -100,11 +109,45 @@ def _friction(model: Model, groups: tuple[ContactGroup, ...]) -> Array:
     return jnp.maximum(mu, 1e-8)
 
 
+def anchored(model: Model, c: Candidates, frames: Frames) -> Candidates:
+    """Candidates for a step from these link poses: what they are of a rim, fixed to the body."""
+    normal = _local_normal(model, c, frames)
+    steep = (safe_norm(normal[:2]) - ROUND_START) / (ROUND_END - ROUND_START)
+    t = jnp.clip(steep, 0.0, 1.0)
+    corner = c.size[0] * jnp.asarray(_rim_corners(model.topology), model.dtype)
+    center = c.center - matvec(c.rot, corner * t * t * (3.0 - 2.0 * t))
+    return c._replace(center=center, anchor=_lowest(normal))
+
+
+def _local_normal(model: Model, c: Candidates, frames: Frames) -> Array:
+    """The planes' normals in the axes of the geoms, (3, nc)."""
+    return matvec_t(matmat(frames.rot[:, :, contact_links(model)], c.rot), c.normal)
+
+
+@functools.lru_cache(maxsize=64)
+def _rim_corners(topology: Topology) -> np.ndarray:
+    """Place of the corners of rims across the axis, over the radius; zero for others: (3, nc)."""
+    groups = topology.contacts
+    across = _joined(groups, "center_map")[:, :, 0].T * np.array([[1.0], [1.0], [0.0]])
+    kinds = [topology.geom_kind[geom] for geom in _joined(groups, "geom")]
+    return across * np.array([kind == "cylinder" for kind in kinds], dtype=float)
+
+
+def _lowest(m: Array) -> Array:
+    """Azimuth (2, n) of m, shrunk within BLUNT: t^2 (6 - 8 t + 3 t^2), t = |m_xy| / BLUNT."""
+    s = safe_norm(m[:2])
+    t = jnp.minimum(s / BLUNT, 1.0)
+    blunt = t < 1
+    return m[:2] * jnp.where(blunt, t * (6 - t * (8 - 3 * t)) / BLUNT, 1 / jnp.where(blunt, 1.0, s))
+
+
 def touch(model: Model, c: Candidates, frames: Frames) -> Touch:
     """Gaps and touching points at these link poses."""
     link = contact_links(model)
     rot = frames.rot[:, :, link]
     center = frames.pos[:, link] + matvec(rot, c.center)
+    if c.anchor is None:
+        c = c._replace(anchor=_lowest(_local_normal(model, c, frames)))
     radius, arm = _supports(model, c, rot)
     gap = dot(c.normal, center) - c.offset - radius
     return Touch(gap, center - arm)
@@ -112,23 +155,30 @@ def touch(model: Model, c: Candidates, frames: Frames) -> Touch:
 
 def _supports(model: Model, c: Candidates, rot: Array) -> tuple[Array, Array]:
     """Support radius (nc,) and its gradient in the world (3, nc), kind by kind."""
+    assert c.anchor is not None
     radii, arms = [], []
-    start = 0
-    for group in model.topology.contacts:
-        part = slice(start, start + len(group))
-        start += len(group)
+    for group, part in _parts(model.topology):
         if group.kind == "point":
             radii.append(c.radius[part])
             arms.append(c.radius[part] * c.normal[:, part])
             continue
         axes = matmat(rot[:, :, part], c.rot[:, :, part])
         local = matvec_t(axes, c.normal[:, part])
-        support = _ellipsoid if group.kind == "ellipsoid" else _disc
-        radius, gradient = support(c.size[:, part], local)
+        if group.kind == "ellipsoid":
+            radius, gradient = _ellipsoid(c.size[:, part], local)
+        else:
+            radius, gradient = _arc(c.size[0, part] * c.anchor[:, part], local)
         radii.append(radius)
         arms.append(matvec(axes, gradient))
     zero = jnp.zeros((0,), model.dtype)
     return jnp.concatenate([zero, *radii]), jnp.concatenate([zero[None].repeat(3, 0), *arms], 1)
+
+
+def _parts(topology: Topology) -> Iterator[tuple[ContactGroup, slice]]:
+    start = 0
+    for group in topology.contacts:
+        yield group, slice(start, start + len(group))
+        start += len(group)
 
 
 def _ellipsoid(size: Array, m: Array) -> tuple[Array, Array]:
@@ -136,15 +186,19 @@ def _ellipsoid(size: Array, m: Array) -> tuple[Array, Array]:
     return radius, size * size * m / radius
 
 
-def _disc(size: Array, m: Array) -> tuple[Array, Array]:
-    """r g(s), s = |m_xy|: g(s) = s beyond BLUNT, within it b (3 t^2 - 3 t^3 + t^4), t = s / b."""
+def _arc(middle: Array, m: Array) -> tuple[Array, Array]:
+    """Support of the arc within REACH of `middle` (2, n) [m], and the point that has it."""
+    radius = safe_norm(middle)
+    u = middle / jnp.where(radius > 0, radius, 1.0)
+    x, y = u[0] * m[0] + u[1] * m[1], u[0] * m[1] - u[1] * m[0]
     s = safe_norm(m[:2])
-    t = jnp.minimum(s / BLUNT, 1.0)
-    blunt = t < 1
-    value = jnp.where(blunt, BLUNT * t * t * (3 - 3 * t + t * t), s)
-    slope_over_s = jnp.where(blunt, (6 - 9 * t + 4 * t * t) / BLUNT, 1.0 / jnp.where(blunt, 1.0, s))
-    flat = jnp.concatenate([m[:2], jnp.zeros_like(m[:1])])
-    return size[0] * value, size[0] * slope_over_s * flat
+    inside = (x >= np.cos(REACH) * s) & (s > 0)
+    length = jnp.where(inside, s, 1.0)
+    cosine = jnp.where(inside, x / length, np.cos(REACH))
+    sine = jnp.where(inside, y / length, jnp.where(y < 0, -np.sin(REACH), np.sin(REACH)))
+    across = [u[0] * cosine - u[1] * sine, u[1] * cosine + u[0] * sine, jnp.zeros_like(s)]
+    point = radius * jnp.stack(across)
+    return dot(point, m), point
 
 
 def contact_points(c: Candidates, at: Touch) -> Array:

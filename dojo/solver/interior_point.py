@@ -124,22 +124,27 @@ def solve(
 
 
 def scaled_error(problem: Problem, x: Point, r: Residual, kappa: Array, tolerance: float) -> Array:
-    """Largest residual in units of its scale, rounding noise discounted."""
+    """Largest residual in units of its scale, rounding noise discounted.
+
+    Impulses and slips are added up, so their own size counts; a product is not known better than
+    its gap or its slip; and in a sliding contact two terms cancel down to kappa.
+    """
     s = problem.scales
-    # In a sliding contact the two terms of the cone product cancel down to kappa.
-    product = problem.radius(x.gamma) * x.psi
-    noise = 16 * jnp.finfo(kappa.dtype).eps * product
+    rounding = 16 * jnp.finfo(kappa.dtype).eps
+    radius = problem.radius(x.gamma)
+    gap_noise = s.gap_noise
+    slip_noise = s.slip_noise + rounding * jnp.max(jnp.abs(x.eta), initial=0.0)
+    balance_noise = s.balance_noise + rounding * jnp.max(x.gamma, initial=0.0)
 
     def part(value: Array, scale: Array, noise: Array) -> Array:
         return jnp.max(jnp.abs(value) / (scale + noise / tolerance), initial=0.0)
 
-    zero = jnp.zeros_like(kappa)
     blocks = [
-        part(r.balance, s.balance, s.balance_noise),
-        part(r.gap, s.gap, s.gap_noise),
-        part(r.slip, s.slip, s.slip_noise),
-        part(r.impact, kappa, zero),
-        part(r.cone, kappa, noise),
+        part(r.balance, s.balance, balance_noise),
+        part(r.gap, s.gap, gap_noise),
+        part(r.slip, s.slip, slip_noise),
+        part(r.impact, kappa, x.gamma * gap_noise),
+        part(r.cone, kappa, radius * slip_noise + rounding * radius * x.psi),
     ]
     return jnp.max(jnp.stack(blocks))
 

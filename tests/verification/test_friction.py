@@ -118,12 +118,13 @@ def test_stopping_distance_is_the_same_in_every_direction(box, degrees, record_p
 
 
 def sliding_disc(v, w, mu=0.3, radius=0.1):
-    """Distance and time to rest of a disc on its centre and four rim points, equally loaded.
+    """Distance and time to rest of a disc on its centre and eight rim points, equally loaded.
 
     Equations of motion integrated by scipy; slip is rounded off at 1e-5 m/s. The disc has
     inertia r^2 / 2 per kg.
     """
-    corners = radius * np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
+    around = np.arange(8) * np.pi / 4
+    corners = radius * np.stack([np.cos(around), np.sin(around)], axis=1)
     points = np.concatenate([corners, [[0.0, 0.0]]])
 
     def rates(_, y):
@@ -131,7 +132,7 @@ def sliding_disc(v, w, mu=0.3, radius=0.1):
         c, s = np.cos(angle), np.sin(angle)
         arms = points @ np.array([[c, s], [-s, c]])
         slip = velocity + spin * np.stack([-arms[:, 1], arms[:, 0]], axis=1)
-        force = -mu * G / 5 * slip / np.sqrt((slip**2).sum(1, keepdims=True) + 1e-10)
+        force = -mu * G / 9 * slip / np.sqrt((slip**2).sum(1, keepdims=True) + 1e-10)
         torque = (arms[:, 0] * force[:, 1] - arms[:, 1] * force[:, 0]).sum()
         return [*velocity, *force.sum(0), torque / (radius**2 / 2), spin]
 
