@@ -171,9 +171,13 @@ def _result(inputs: Inputs, solution: Solution, kappa: Array) -> tuple[State, St
     defect = mechanics.balance(model, node, trial, x.v, x.gamma, x.b)
     defect = jax.lax.stop_gradient(jnp.where(converged, defect, 0.0))
     q, v = mechanics.arrive(model, node, trial, x.v, defect)
+    # Nothing but numbers leaves a step that began with numbers: a lost one stays where it was.
+    lost = ~(jnp.isfinite(q).all() & jnp.isfinite(v).all())
+    q, v = jnp.where(lost, node.q, q), jnp.where(lost, node.v, v)
+    converged &= ~lost
     nc = model.topology.nc
     info = StepInfo(
-        status=_status(model, node, trial, solution, wound),
+        status=_status(model, node, trial, solution, wound, lost),
         converged=converged,
         iterations=solution.iterations,
         residual=jax.lax.stop_gradient(solution.error),
@@ -185,14 +189,17 @@ def _result(inputs: Inputs, solution: Solution, kappa: Array) -> tuple[State, St
     return State(q=q, v=v), info
 
 
-def _status(model: Model, node: Node, trial: Trial, solution: Solution, wound: Array) -> Array:
+def _status(
+    model: Model, node: Node, trial: Trial, solution: Solution, wound: Array, lost: Array
+) -> Array:
     largest = jnp.max(turned_angle(trial.interval.turn), initial=0.0)
     # An iterate that failed may stand anywhere: ask also where the step would lead unhindered.
     largest = jnp.maximum(largest, mechanics.free_turn(model, node))
     failure = jnp.where(largest > 1.0, Status.STEP_TOO_LARGE, Status.MAX_ITERATIONS)
     failure = jnp.where(solution.finite, failure, Status.NONFINITE)
     status = jnp.where(solution.converged, Status.CONVERGED, failure)
-    return jnp.where(wound & solution.finite, Status.STEP_TOO_LARGE, status).astype(jnp.int32)
+    status = jnp.where(wound & solution.finite, Status.STEP_TOO_LARGE, status)
+    return jnp.where(lost, Status.NONFINITE, status).astype(jnp.int32)
 
 
 def _contacts(model: Model, node: Node, trial: Trial, x: Point) -> Contacts:

@@ -9,7 +9,7 @@ from paths import MODELS
 import dojo
 from dojo.math import rotations
 from dojo.solver import interior_point
-from dojo.solver.cones import cone_step, orthant_step
+from dojo.solver.cones import cone_step, divide, jordan, orthant_step, scaling
 from dojo.solver.linear_system import newton_system
 from dojo.solver.problem import Point, residual
 from dojo.step import Inputs, StepProblem
@@ -17,49 +17,86 @@ from dojo.step import Inputs, StepProblem
 
 @pytest.mark.parametrize("name", ["hopper", "quadruped"])
 def test_newton_system_is_the_derivative_of_the_residual(name):
-    """The closed-form, eliminated system inverts what autodiff says of the residual."""
+    """On the central path the scaled, eliminated system inverts what autodiff says."""
     model = dojo.load(MODELS / f"{name}.xml", timestep=0.01)
     rng = np.random.default_rng(0)
     state = dojo.init(model, v=rng.normal(size=model.nv))
     u = jnp.asarray(rng.uniform(-1, 1, model.nu))
 
-    @jax.jit
-    def inverted(noise, direction):
-        problem = StepProblem.build(Inputs(model, state.q, state.v, u, None))
-        x = jax.tree.map(lambda a, n: a * (1 + 0.01 * n), interior_point.start(problem), noise)
+    problem = StepProblem.build(Inputs(model, state.q, state.v, u, None))
+    kappa = jnp.asarray(1e-3)
+    x = interior_point.solve(problem, None, kappa, 1e-9, 60).x
+    direction = jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape)), x)
 
+    @jax.jit
+    def inverted(problem, x, direction):
         def equations(x):
-            return residual(problem, problem.rows(x.v), x, jnp.asarray(1e-4))
+            return residual(problem, problem.rows(x.v), x, kappa)
 
         _, rate = jax.jvp(equations, (x,), (direction,))
         _, tangent = problem.linearize(x.v)
         return newton_system(problem, tangent, x).solve(rate)
 
-    problem = StepProblem.build(Inputs(model, state.q, state.v, u, None))
-    shape = interior_point.start(problem)
-    noise, direction = (
-        jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape)), shape) for _ in range(2)
-    )
-    result = inverted(noise, direction)
+    result = inverted(problem, x, direction)
     for field in Point._fields:
         np.testing.assert_allclose(
             getattr(result, field), getattr(direction, field), atol=1e-10, err_msg=field
         )
 
 
+def inside(rng, n, nearest=1e-8):
+    """Random vectors inside the cone, some of them close to its boundary."""
+    x = rng.normal(size=(2, n))
+    margin = nearest ** rng.uniform(-0.1, 1, n)
+    return jnp.asarray(np.concatenate([(np.linalg.norm(x, axis=0) + margin)[None], x]))
+
+
+def test_scaling_maps_one_vector_to_the_other():
+    rng = np.random.default_rng(0)
+    # Scaling loses the digits of the margin: 1e-4 leaves twelve.
+    beta, eta = inside(rng, 300, 1e-4), inside(rng, 300, 1e-4)
+    scaled = scaling(beta, eta)
+    twice = scaled.times(scaled.times(eta))
+    np.testing.assert_allclose(twice, beta, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(scaled.times(scaled.over(beta)), beta, rtol=1e-10, atol=1e-12)
+
+
+def test_scaling_eliminates_the_first_component():
+    """ratio and schur are those of K, column by column."""
+    scaled = scaling(*(inside(np.random.default_rng(k), 50) for k in (1, 2)))
+    unit = jnp.broadcast_to(jnp.eye(3)[:, :, None], (3, 3, 50))
+    k = np.stack([np.asarray(scaled.times(scaled.times(unit[j]))) for j in range(3)], axis=1)
+    np.testing.assert_allclose(scaled.first_row(), k[0], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(scaled.ratio(), k[1:, 0] / k[0, 0], rtol=1e-9, atol=1e-12)
+    schur = k[1:, 1:] - k[1:, :1] * k[:1, 1:] / k[0, 0]
+    size = np.abs(k).max((0, 1))
+    np.testing.assert_allclose(scaled.schur() / size, schur / size, atol=1e-12)
+
+
+def test_division_undoes_the_jordan_product():
+    rng = np.random.default_rng(3)
+    a, b = inside(rng, 200), jnp.asarray(rng.normal(size=(3, 200)))
+    back = divide(jordan(a, b), a)
+    np.testing.assert_allclose(back, b, rtol=1e-6, atol=1e-6)
+
+
 def test_cone_step_ends_on_the_boundary():
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(2, 500))
-    x0 = np.linalg.norm(x, axis=0) + rng.uniform(1e-6, 1, 500)
-    d0, d = rng.normal(size=500), rng.normal(size=(2, 500))
-    length = np.asarray(cone_step(jnp.asarray(x0), jnp.asarray(x), jnp.asarray(d0), jnp.asarray(d)))
+    x, d = inside(rng, 500), jnp.asarray(rng.normal(size=(3, 500)))
+    length = np.asarray(cone_step(x, d))
     bounded = np.isfinite(length)
     assert 0 < bounded.sum() < 500
-    end0, end = (x0 + length * d0)[bounded], (x + length * d)[:, bounded]
-    np.testing.assert_allclose(end0, np.linalg.norm(end, axis=0), atol=1e-9)
+    end = np.asarray(x + length * d)[:, bounded]
+    np.testing.assert_allclose(end[0], np.linalg.norm(end[1:], axis=0), atol=1e-9, rtol=1e-7)
     # Unbounded directions stay inside however far one goes.
-    far0, far = (x0 + 1e6 * d0)[~bounded], (x + 1e6 * d)[:, ~bounded]
-    assert (far0 >= np.linalg.norm(far, axis=0) * (1 - 1e-12)).all()
+    far = np.asarray(x + 1e6 * d)[:, ~bounded]
+    assert (far[0] >= np.linalg.norm(far[1:], axis=0) * (1 - 1e-12)).all()
+
+
+def test_cone_step_straight_down_the_axis():
+    """Both roots are equal there, and round to a negative discriminant."""
+    x = jnp.array([[0.3, 1.7], [0.0, 1e-16], [0.0, 0.0]])
+    np.testing.assert_allclose(cone_step(x, -0.7 * x), [1 / 0.7] * 2, rtol=1e-7)
 
 
 def test_orthant_step():

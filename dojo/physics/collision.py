@@ -12,8 +12,8 @@ the step comes down on its corners, as a box does, and not at a point that ran t
 """
 
 import functools
-from collections.abc import Iterator
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax.numpy as jnp

@@ -19,6 +19,7 @@ from dojo.model.model import Model
 from dojo.physics.collision import (
     Candidates,
     Touch,
+    anchored,
     at_contacts,
     by_link,
     candidates,
@@ -84,7 +85,7 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
     axes = motion_axes(model, maps, frames)
     mass = mass_matrix_at(model, frames, axes)
     diagonal = jnp.diagonal(mass)
-    contacts = candidates(model)
+    contacts = anchored(model, candidates(model), frames)
     now = touch(model, contacts, frames)
     point = contact_points(contacts, now)
     gap = jnp.concatenate([now.gap, limit_gap(model, q)])

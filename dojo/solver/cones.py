@@ -1,7 +1,7 @@
 """The orthant and the second-order cone: products, scaling, step lengths to the boundary.
 
-Vectors of a cone Q3 are (3, f), first component first. The Jordan product a o b = (a.b, a0 b + b0 a)
-has the identity e = (1, 0, 0), the determinant a0^2 - |a|^2, and the linear map L(a) b = a o b.
+Vectors of a cone Q3 are (3, f), first component first. The Jordan product is
+a o b = (a . b, a0 b + b0 a), its identity e = (1, 0, 0), the determinant of a vector a0^2 - |a|^2.
 """
 
 from typing import NamedTuple
@@ -53,9 +53,7 @@ class Scaling(NamedTuple):
     def _root(self, x: Array, sign: float) -> Array:
         w0, w = self.w[0], sign * self.w[1:]
         along = dot(w, x[1:])
-        return jnp.concatenate(
-            [(w0 * x[0] + along)[None], x[1:] + w * (x[0] + along / (1 + w0))]
-        )
+        return jnp.concatenate([(w0 * x[0] + along)[None], x[1:] + w * (x[0] + along / (1 + w0))])
 
     def ratio(self) -> Array:
         """K_t0 / K_00, (2, f): tangential answer to the first component."""

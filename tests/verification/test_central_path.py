@@ -23,12 +23,12 @@ def box():
 
 
 @pytest.mark.parametrize("kappa", KAPPAS)
-def test_gap_and_force_follow_the_barrier_law(box, kappa, record_property):
+def test_gap_and_force_follow_the_barrier_law(box, kappa, measured):
     """At rest: gamma gap = kappa in every corner, and the corners carry m g h."""
     states, infos = simulate(box, dojo.init(box), 300, kappa)
     impulse, gap = infos.contacts.impulse[-1, :, 0], infos.contacts.gap[-1]
     law = H * G / 4 * gap[gap < 0.1] / kappa
-    record_property("gap_over_law", law)
+    measured("gap_over_law", law)
     assert infos.converged.all()
     assert law.shape == (4,)
     np.testing.assert_allclose(impulse * gap, kappa, rtol=1e-6)
@@ -81,7 +81,7 @@ def case(rng, normals):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_frictionless_corner_tends_to_the_enumerated_lcp(seed, record_property):
+def test_frictionless_corner_tends_to_the_enumerated_lcp(seed, measured):
     """A ball falls into a corner of three planes: impulses and velocity, one step."""
     model = CORNER
     position, velocity, gap = case(np.random.default_rng(seed), NORMALS)
@@ -95,8 +95,8 @@ def test_frictionless_corner_tends_to_the_enumerated_lcp(seed, record_property):
         order = plane_order(infos)
         wrong = np.abs(infos.contacts.impulse[0, order, 0] - impulse).max()
         errors.append(max(wrong, np.abs(states.v[0, :3] - after).max()))
-    record_property("active", int((impulse > 0).sum()))
-    record_property("errors", errors)
+    measured("active", int((impulse > 0).sum()))
+    measured("errors", errors)
     assert errors[-1] < 1e-7
     np.testing.assert_allclose(np.array(errors[1:]) / errors[:-1], 0.01, rtol=0.2)
 
@@ -155,7 +155,7 @@ SPINS = np.array([[0.0, 0, 0], [5, -20, 3], [0, 10, 0], [-30, 0, 0]])
 
 @pytest.mark.parametrize("mu", [0.1, 0.3, 0.9])
 @pytest.mark.parametrize("seed", range(4))
-def test_wedge_with_friction_tends_to_the_enumerated_ncp(seed, mu, record_property):
+def test_wedge_with_friction_tends_to_the_enumerated_ncp(seed, mu, measured):
     """A spinning ball falls into a wedge of two rough planes: one step."""
     normals = NORMALS[:2]
     position, velocity, gap = case(np.random.default_rng(10 + seed), normals)
@@ -170,7 +170,7 @@ def test_wedge_with_friction_tends_to_the_enumerated_ncp(seed, mu, record_proper
         normal = infos.contacts.impulse[0, plane_order(infos), 0]
         wrong = np.abs(states.v[0, :3] - after[:3]).max()
         errors.append(max(wrong, np.abs(normal - impulse).max()))
-    record_property("modes", modes)
-    record_property("errors", errors)
+    measured("modes", modes)
+    measured("errors", errors)
     assert errors[-1] < 1e-7
     np.testing.assert_allclose(np.array(errors[1:]) / errors[:-1], 0.01, rtol=0.2)

@@ -50,7 +50,7 @@ def mechanism(name):
 
 @pytest.mark.parametrize("stiffness", [0.0, 2.0])
 @pytest.mark.parametrize("name", MECHANISMS)
-def test_every_joint_type_keeps_momentum_and_energy(name, stiffness, record_property):
+def test_every_joint_type_keeps_momentum_and_energy(name, stiffness, measured):
     h = 0.01
     rng = np.random.default_rng(5)
     springs = np.where(np.arange(mechanism(name).topology.nl) > 0, stiffness, 0.0)
@@ -67,15 +67,15 @@ def test_every_joint_type_keeps_momentum_and_energy(name, stiffness, record_prop
     )
     energy = energies(model, states)[rows:]
     linear, angular = drift(model, states, since=0)
-    record_property("momentum_drift", max(linear, angular))
-    record_property("energy_swing", np.ptp(energy))
+    measured("momentum_drift", max(linear, angular))
+    measured("energy_swing", np.ptp(energy))
     assert infos.converged.all()
     assert max(linear, angular) < 1e-10
     assert has_no_trend(energy)
 
 
 @pytest.mark.parametrize("name", ["hinge", "slide", "ball"])
-def test_stiff_springs_make_no_energy(name, record_property):
+def test_stiff_springs_make_no_energy(name, measured):
     """h = 0.1 and 2 N m/rad (N/m): h^2 k is 8 times the inertia the hinge feels, 17 the ball."""
     springs = np.where(np.arange(mechanism(name).topology.nl) > 0, 2.0, 0.0)
     model = mechanism(name).replace(timestep=0.1, joint_stiffness=springs)
@@ -89,12 +89,12 @@ def test_stiff_springs_make_no_energy(name, record_property):
         tolerance=1e-12,
     )
     energy = energies(model, states)
-    record_property("energy", (sum(dojo.energy(model, start)), energy.max()))
+    measured("energy", (sum(dojo.energy(model, start)), energy.max()))
     assert infos.converged.all()
     assert energy.max() < 1.1 * sum(dojo.energy(model, start))
 
 
-def test_a_stiff_ball_spring_makes_no_energy_at_any_angle(record_property):
+def test_a_stiff_ball_spring_makes_no_energy_at_any_angle(measured):
     """A rod on a ball joint, turned by up to 3.1 rad, h^2 k from 1e-3 to 100 times its inertia.
 
     The rod is thin, 1 : 1700 in inertia, and lies askew in its link. Turns stay below a radian a
@@ -117,8 +117,8 @@ def test_a_stiff_ball_spring_makes_no_energy_at_any_angle(record_property):
     energy = np.array([energies(model, run) for model, run in zip(models, runs, strict=True)])
     first = np.array([sum(dojo.energy(m, s)) for m, s in zip(models, starts, strict=True)])
     rise = np.diff(np.column_stack([first, energy]), axis=1) / first[:, None]
-    record_property("largest_relative_rise", rise.max())
-    record_property("not_converged", int((~infos.converged).sum()))
+    measured("largest_relative_rise", rise.max())
+    measured("not_converged", int((~infos.converged).sum()))
     assert infos.converged.all()
     assert rise.max() < 1e-12
 
@@ -142,65 +142,65 @@ def float_about(h, torque, seconds):
 
 # Torques that bring the fastest limb near, and not above, 0.3 / h and 10 rad/s.
 @pytest.mark.parametrize(("h", "torque"), [(0.1, 0.25), (0.01, 0.8), (0.001, 0.8)])
-def test_astronaut_keeps_momentum(h, torque, record_property):
+def test_astronaut_keeps_momentum(h, torque, measured):
     """Published: 1e-14 to 2e-11. MuJoCo's RK4: 3e-9 at h = 0.001, 2e-5 at 0.01."""
     model, states, infos, _ = float_about(h, torque, FREE)
     fastest, limit = np.abs(states.v[:, 6:]).max(), min(0.3 / h, 10.0)
     worst = max(drift(model, states, since=0))
-    record_property("momentum_drift", worst)
-    record_property("fastest", fastest)
+    measured("momentum_drift", worst)
+    measured("fastest", fastest)
     assert infos.converged.all()
     assert 0.7 * limit < fastest <= limit
     assert worst < 2e-11
 
 
 @pytest.mark.parametrize(("h", "torque"), [(0.1, 0.25), (0.01, 0.8), (0.001, 0.8)])
-def test_astronaut_energy_has_no_trend(h, torque, record_property):
+def test_astronaut_energy_has_no_trend(h, torque, measured):
     """The chord of a turn h w is shorter than its arc, and its energy less by (h w)^2 / 12."""
     _, states, _, energy = float_about(h, torque, FREE)
     swing = np.ptp(energy) / energy.mean()
-    record_property("relative_swing", swing)
+    measured("relative_swing", swing)
     assert has_no_trend(energy)
     assert swing < (h * np.abs(states.v[:, 6:]).max()) ** 2 / 12
 
 
-def test_astronaut_energy_swings_as_h_squared(record_property):
+def test_astronaut_energy_swings_as_h_squared(measured):
     """Slope of the largest change against h, one decade down from the fast motion."""
     steps = (0.02, 0.01, 0.005)
     swings = [np.ptp(float_about(h, 0.25, FREE)[3]) for h in steps]
     slopes = np.diff(np.log(swings)) / np.diff(np.log(steps))
-    record_property("swings", swings)
-    record_property("slopes", slopes)
+    measured("swings", swings)
+    measured("slopes", slopes)
     np.testing.assert_allclose(slopes, 2.0, atol=0.1)
 
 
 @pytest.mark.parametrize(("h", "published"), [(0.1, 7e-6), (0.02, 4e-7), (0.005, 1e-8)])
-def test_astronaut_energy_over_100_s_is_within_the_published(h, published, record_property):
+def test_astronaut_energy_over_100_s_is_within_the_published(h, published, measured):
     """Torques up to 0.05 N m, the amplitude of the paper's own script."""
     _, _, infos, energy = float_about(h, 0.05, 100.0)
     worst = np.abs(energy - energy[0]).max()
-    record_property("energy_drift", worst)
+    measured("energy_drift", worst)
     assert infos.converged.all()
     assert worst < published
     assert has_no_trend(energy)
 
 
 @pytest.mark.parametrize("h", [0.1, 0.01])
-def test_tumbling_body_keeps_energy_and_momentum(h, record_property):
+def test_tumbling_body_keeps_energy_and_momentum(h, measured):
     """100 s near the unstable axis, with flips. MuJoCo's RK4: 8e-5 and 1e-9 J."""
     model = dojo.load(TUMBLER, timestep=h)
     start = dojo.init(model, v=[0.1, 0.2, 0.3, 0.05, 1.0, -0.03])
     states, infos = simulate(model, start, round(100 / h), tolerance=1e-12)
     energy = energies(model, states)
-    record_property("energy_drift", np.abs(energy - energy[0]).max())
-    record_property("momentum_drift", max(drift(model, states, since=0)))
+    measured("energy_drift", np.abs(energy - energy[0]).max())
+    measured("momentum_drift", max(drift(model, states, since=0)))
     assert infos.converged.all()
     assert states.v[:, 4].min() < -0.9
     assert np.abs(energy - sum(dojo.energy(model, start))).max() < 1e-10
     assert max(drift(model, states, since=0)) < 1e-10
 
 
-def test_pendulum_energy_swings_without_trend(record_property):
+def test_pendulum_energy_swings_without_trend(measured):
     """Symplectic Euler keeps H - (h/2) q' dV/dq up to h^2: H itself swings by h max |q' dV/dq|."""
     h = 0.01
     model = dojo.load(PENDULUM.format(joint='axis="0 1 0"'), timestep=h)
@@ -208,13 +208,13 @@ def test_pendulum_energy_swings_without_trend(record_property):
     energy = energies(model, states)
     q, v = states.q[:, 0], states.v[:, 0]
     power = np.abs(v * 9.81 * 0.5 * np.sin(q)).max()
-    record_property("swing_over_h_power", np.ptp(energy) / (h * power))
+    measured("swing_over_h_power", np.ptp(energy) / (h * power))
     assert infos.converged.all()
     assert np.ptp(energy) == pytest.approx(h * power, rel=0.05)
     assert has_no_trend(energy)
 
 
-def test_spherical_pendulum_keeps_its_vertical_angular_momentum(record_property):
+def test_spherical_pendulum_keeps_its_vertical_angular_momentum(measured):
     """A ball joint in the world, under gravity, for 20 s."""
     model = dojo.load(PENDULUM.format(joint='type="ball"'), timestep=0.01)
     q = [np.cos(0.5), np.sin(0.5), 0, 0]
@@ -223,8 +223,8 @@ def test_spherical_pendulum_keeps_its_vertical_angular_momentum(record_property)
     momentum = momenta(model, states)
     carried = np.cross(center, momentum[:, :3])[:, 2]
     about_joint = momentum[:, 5] + carried
-    record_property("vertical_drift", np.ptp(about_joint))
-    record_property("energy_swing", np.ptp(energies(model, states)))
+    measured("vertical_drift", np.ptp(about_joint))
+    measured("energy_swing", np.ptp(energies(model, states)))
     assert infos.converged.all()
     assert np.ptp(about_joint) < 1e-10
     assert has_no_trend(energies(model, states))

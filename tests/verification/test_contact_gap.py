@@ -41,19 +41,19 @@ def test_the_robot_is_heavy():
 
 @pytest.mark.parametrize("kappa", [1e-6, 1e-10])
 @pytest.mark.parametrize("h", [0.1, 0.01, 0.001])
-def test_stiff_legs_land_without_penetration(h, kappa, record_property):
+def test_stiff_legs_land_without_penetration(h, kappa, measured):
     states, infos = drop(h, kappa=kappa)
-    record_property("smallest_gap", infos.contacts.gap.min())
+    measured("smallest_gap", infos.contacts.gap.min())
     assert infos.converged.all()
     assert infos.contacts.gap.min() >= -1e-9
     assert np.abs(states.v[-1]).max() < 1e-4
 
 
 @pytest.mark.parametrize("h", [0.1, 0.01, 0.001])
-def test_a_limp_robot_falls_over_without_penetration(h, record_property):
+def test_a_limp_robot_falls_over_without_penetration(h, measured):
     states, infos = drop(h, LIMP, TILT, 2.5)
-    record_property("smallest_gap", infos.contacts.gap.min())
-    record_property("not_converged", int((~infos.converged).sum()))
+    measured("smallest_gap", infos.contacts.gap.min())
+    measured("not_converged", int((~infos.converged).sum()))
     assert infos.contacts.gap.min() >= -1e-9
     assert infos.converged.all()
     assert states.q[-1, 2] < 0.3
@@ -73,14 +73,14 @@ def height_error(h):
 
 
 @pytest.mark.parametrize("rate", [20, 50, 100, 200, 500])
-def test_torso_height_is_that_of_a_stone_within_the_step(rate, record_property):
+def test_torso_height_is_that_of_a_stone_within_the_step(rate, measured):
     error, bound = height_error(1 / rate)
-    record_property("largest_error_mm", 1e3 * np.abs(error).max())
-    record_property("share_of_bound", (np.abs(error) / bound).max())
+    measured("largest_error_mm", 1e3 * np.abs(error).max())
+    measured("share_of_bound", (np.abs(error) / bound).max())
     assert (np.abs(error) <= bound).all()
 
 
-def test_torso_heights_agree_across_sampling_rates(record_property):
+def test_torso_heights_agree_across_sampling_rates(measured):
     """Against 500 Hz at the times all rates share; differences fall as h."""
     rates = np.array([20, 50, 100])
     curves = {rate: drop(1 / rate)[0].q[:, 2] for rate in (*rates, 500)}
@@ -88,7 +88,7 @@ def test_torso_heights_agree_across_sampling_rates(record_property):
     differences = [np.abs(shared[rate] - shared[500]).max() for rate in rates]
     # At rates r and 500 the fall is ahead by g t / 2r and g t / 1000.
     per_step = np.array(differences) / (1 / rates - 1 / 500)
-    record_property("differences_mm", 1e3 * np.array(differences))
+    measured("differences_mm", 1e3 * np.array(differences))
     np.testing.assert_allclose(per_step, per_step[0], rtol=1e-3)
 
 

@@ -61,18 +61,18 @@ def errors_against_mujoco(xml, seconds, steps, v0, control):
     return np.array(errors)
 
 
-def test_free_motion_is_of_second_order(record_property):
+def test_free_motion_is_of_second_order(measured):
     """A branching tree of ball, hinge and slide joints for 0.5 s."""
     steps = (0.02, 0.01, 0.005)
     rng = np.random.default_rng(2)
     errors = errors_against_mujoco(FREE, 0.5, steps, lambda nv: rng.uniform(-1, 1, nv), np.zeros)
     slopes = orders(errors, steps)
-    record_property("errors", errors[-1])
-    record_property("slopes", slopes)
+    measured("errors", errors[-1])
+    measured("slopes", slopes)
     np.testing.assert_allclose(slopes, 2.0, atol=0.1)
 
 
-def test_forced_motion_is_of_first_order(record_property):
+def test_forced_motion_is_of_first_order(measured):
     """The same under gravity, springs, dampers, a motor and a servo, for 0.2 s."""
     steps = (0.004, 0.002, 0.001)
     rng = np.random.default_rng(3)
@@ -80,8 +80,8 @@ def test_forced_motion_is_of_first_order(record_property):
         DAMPED, 0.2, steps, lambda nv: rng.normal(size=nv), lambda nu: np.array([0.3, 0.05])
     )
     slopes = orders(errors, steps)
-    record_property("errors", errors[-1])
-    record_property("slopes", slopes)
+    measured("errors", errors[-1])
+    measured("slopes", slopes)
     assert slopes.min() > 0.95
     assert errors[-1, 0] < 5e-3
 
@@ -96,7 +96,7 @@ def flip_period(inertia, w):
     return 2 * ellipk(modulus2) / rate
 
 
-def test_dzhanibekov_flip_has_its_period_to_second_order(record_property):
+def test_dzhanibekov_flip_has_its_period_to_second_order(measured):
     """Inertia 1, 2, 3, turning about the middle axis, off by a hundredth, for three flips."""
     w = np.array([0.02, 2.0, 0.01])
     exact = flip_period(np.array([1.0, 2.0, 3.0]), w)
@@ -110,9 +110,9 @@ def test_dzhanibekov_flip_has_its_period_to_second_order(record_property):
         times = h * (1 + before + spin[before] / (spin[before] - spin[before + 1]))
         errors.append([abs((times[2] - times[0]) / 2 / exact - 1)])
     slopes = orders(errors, steps)
-    record_property("period", exact)
-    record_property("relative_errors", np.ravel(errors))
-    record_property("slopes", np.ravel(slopes))
+    measured("period", exact)
+    measured("relative_errors", np.ravel(errors))
+    measured("slopes", np.ravel(slopes))
     np.testing.assert_allclose(slopes, 2.0, atol=0.1)
 
 
@@ -121,7 +121,7 @@ def box():
     return dojo.load(MODELS / "box.xml")
 
 
-def test_through_impact_and_sliding_of_first_order(box, record_property):
+def test_through_impact_and_sliding_of_first_order(box, measured):
     """A box falls flat, loses mu |vz| of its speed and slides to a stop.
 
     0.5 m, from 0.35 m up at 1 m/s, mu 0.3: x(t) in closed form.
@@ -138,10 +138,10 @@ def test_through_impact_and_sliding_of_first_order(box, record_property):
         states, infos = simulate(model, start, round(seconds / h), 1e-10)
         assert infos.converged.all()
         errors.append([abs(states.q[-1, 0] - exact)])
-    record_property("exact", exact)
-    record_property("errors", np.ravel(errors))
+    measured("exact", exact)
+    measured("errors", np.ravel(errors))
     # The moment of landing within its step is an error of first order that does not halve evenly.
     fitted = np.polyfit(np.log(steps), np.log(np.ravel(errors)), 1)[0]
-    record_property("fitted_order", fitted)
+    measured("fitted_order", fitted)
     assert (np.ravel(errors) < 2.0 * np.array(steps)).all()
     assert fitted > 0.8

@@ -47,7 +47,7 @@ def random_tosses(model, rng):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_energy_never_rises_in_contact(shape, record_property):
+def test_energy_never_rises_in_contact(shape, measured):
     geom, radius = SHAPES[shape]
     model = dojo.load(TOSSED.format(geom))
     h = float(model.timestep)
@@ -61,10 +61,10 @@ def test_energy_never_rises_in_contact(shape, record_property):
     spin = np.linalg.norm(v[..., 3:], axis=-1)
     spin = np.maximum(spin[:, 1:], spin[:, :-1])
     allowed = 10 * KAPPA / h + impulse * h * spin**2 * radius / 2
-    record_property("contact_steps", int(touching.sum()))
-    record_property("largest_rise", rise[touching].max())
-    record_property("share_of_bound", (rise / allowed)[touching].max())
-    record_property("not_converged", int((~infos.converged).sum()))
+    measured("contact_steps", int(touching.sum()))
+    measured("largest_rise", rise[touching].max())
+    measured("share_of_bound", (rise / allowed)[touching].max())
+    measured("not_converged", int((~infos.converged).sum()))
     assert infos.converged.all()
     assert touching.sum() > 25_000
     assert (rise <= allowed).all()
@@ -89,7 +89,7 @@ def lowest(q, radius, half):
 
 
 @pytest.mark.parametrize(("radius", "half"), [(0.15, 0.1), (0.1, 0.01)])
-def test_cylinders_landing_nearly_flat_make_no_energy(radius, half, record_property):
+def test_cylinders_landing_nearly_flat_make_no_energy(radius, half, measured):
     """240 landings at h = 0.001 to 0.02, turning at up to 18 rad/s.
 
     What a step may add comes from the arc of the rim, as for ellipsoids; and the corners, 45
@@ -115,9 +115,9 @@ def test_cylinders_landing_nearly_flat_make_no_energy(radius, half, record_prope
     deepest = lowest(states.q, radius, half).min()
     solved = infos.converged.all(axis=1)
     rise = (np.diff(energy, axis=1).max(axis=1) / before)[solved]
-    record_property("largest_relative_rise", rise.max())
-    record_property("deepest_over_radius", deepest / radius)
-    record_property("not_converged", int((~infos.converged).sum()))
+    measured("largest_relative_rise", rise.max())
+    measured("deepest_over_radius", deepest / radius)
+    measured("not_converged", int((~infos.converged).sum()))
     assert solved.mean() > 0.99
     assert rise.max() < 0.01
     assert (energy[solved, 1:].max(axis=1) < before[solved]).all()

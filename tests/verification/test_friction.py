@@ -43,15 +43,15 @@ def creep_law(impulse, mu, kappa):
 
 
 @pytest.mark.parametrize("kappa", [1e-5, 1e-7, 1e-10])
-def test_sticking_contacts_creep_by_the_barrier_law(box, kappa, record_property):
+def test_sticking_contacts_creep_by_the_barrier_law(box, kappa, measured):
     model = inclined(box, 20, 0.8)
     states, infos = simulate(model, dojo.init(model), 200, kappa)
     law = creep_law(infos.contacts.impulse[-1], 0.8, kappa)
-    record_property("creep_over_law", states.v[-1, 0] / law)
+    measured("creep_over_law", states.v[-1, 0] / law)
     np.testing.assert_allclose(law, states.v[-1, 0], rtol=1e-6)
 
 
-def test_creep_at_the_smallest_kappa(box, record_property):
+def test_creep_at_the_smallest_kappa(box, measured):
     """20 degrees, mu 0.8, 10 s: four equal contacts would creep at 3.1e-11 m/s."""
     model = inclined(box, 20, 0.8)
     start = dojo.init(model)
@@ -59,9 +59,9 @@ def test_creep_at_the_smallest_kappa(box, record_property):
     creep = np.diff(states.q[500:, 0]).mean() / 0.01
     law = creep_law(infos.contacts.impulse[-1], 0.8, 1e-12)
     moved = np.linalg.norm(states.q[-1, :2] - np.asarray(start.q[:2]))
-    record_property("creep", creep)
-    record_property("moved_in_10_s", moved)
-    record_property("creep_over_law", creep / law)
+    measured("creep", creep)
+    measured("moved_in_10_s", moved)
+    measured("creep_over_law", creep / law)
     assert infos.converged.all()
     assert creep < 4e-11
     assert moved < 4e-10
@@ -69,35 +69,35 @@ def test_creep_at_the_smallest_kappa(box, record_property):
 
 
 @pytest.mark.parametrize("beyond", [-0.01, 0.01])
-def test_sliding_starts_at_the_angle_of_friction(box, beyond, record_property):
+def test_sliding_starts_at_the_angle_of_friction(box, beyond, measured):
     """mu = tan 20 degrees: 0.01 degrees less sticks, 0.01 degrees more slides."""
     mu, angle = np.tan(np.deg2rad(20)), np.deg2rad(20 + beyond)
     model = inclined(box, 20 + beyond, mu)
     states, infos = simulate(model, dojo.init(model), 300, 1e-12)
     acceleration = (states.v[-1, 0] - states.v[99, 0]) / 2.0
     expected = max(0.0, G * (np.sin(angle) - mu * np.cos(angle)))
-    record_property("acceleration", (acceleration, expected))
-    record_property("speed", states.v[-1, 0])
+    measured("acceleration", (acceleration, expected))
+    measured("speed", states.v[-1, 0])
     assert infos.converged.all()
     assert acceleration == pytest.approx(expected, rel=1e-3, abs=1e-9)
     if beyond < 0:
         assert states.v[-1, 0] < 1e-6
 
 
-def test_box_slides_down_an_incline(box, record_property):
+def test_box_slides_down_an_incline(box, measured):
     """Acceleration g (sin a - mu cos a)."""
     angle, mu = np.deg2rad(20), 0.2
     model = inclined(box, 20, mu)
     states, infos = simulate(model, dojo.init(model), 200, 1e-10)
     acceleration = (states.v[-1, 0] - states.v[99, 0]) / 1.0
     expected = G * (np.sin(angle) - mu * np.cos(angle))
-    record_property("relative_error", acceleration / expected - 1)
+    measured("relative_error", acceleration / expected - 1)
     assert infos.converged.all()
     assert acceleration == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("degrees", [0, 15, 30, 45, 117])
-def test_stopping_distance_is_the_same_in_every_direction(box, degrees, record_property):
+def test_stopping_distance_is_the_same_in_every_direction(box, degrees, measured):
     """v^2 / (2 mu g), less v h / 2: the friction of a step acts on the whole of it.
 
     MuJoCo's pyramid, its default, errs by -1 % at 0 and by +40 % at 45 degrees.
@@ -110,8 +110,8 @@ def test_stopping_distance_is_the_same_in_every_direction(box, degrees, record_p
     exact = speed**2 / (2 * mu * G)
     travelled = states.q[-1, :2] @ along
     aside = abs(states.q[-1, :2] @ [-along[1], along[0]])
-    record_property("relative_error", travelled / exact - 1)
-    record_property("aside", aside)
+    measured("relative_error", travelled / exact - 1)
+    measured("aside", aside)
     assert infos.converged.all()
     assert travelled == pytest.approx(exact - speed * h / 2, rel=2e-4)
     assert aside < 1e-6
@@ -145,22 +145,22 @@ def sliding_disc(v, w, mu=0.3, radius=0.1):
 
 
 @pytest.mark.parametrize(("v", "w"), [(1.0, 0.0), (1.0, 5.0), (1.0, 15.0), (0.5, 30.0)])
-def test_sliding_disc_stops_where_coulomb_says(disc, v, w, record_property):
+def test_sliding_disc_stops_where_coulomb_says(disc, v, w, measured):
     """Spin lengthens the way; sliding and spinning end together."""
     h = float(disc.timestep)
     states, infos = simulate(disc, dojo.init(disc, v=[v, 0, 0, 0, 0, w]), round(0.8 / h), 1e-9)
     moving = np.hypot(*states.v[:, :2].T) + 0.1 * np.abs(states.v[:, 5]) > 5e-3
     stop, duration = sliding_disc(v, w)
-    record_property("distance", (states.q[-1, 0], stop[0]))
-    record_property("time", (h * moving.sum(), duration))
+    measured("distance", (states.q[-1, 0], stop[0]))
+    measured("time", (h * moving.sum(), duration))
     assert infos.converged.all()
-    # Short by v h / 2; the slip left at the end of the reference is below a millimetre.
-    assert states.q[-1, 0] == pytest.approx(stop[0] - v * h / 2, abs=1e-4)
+    # Short by v h / 2; with spin by up to 0.56 v h, measured at h = 0.002, 0.001, 0.0005.
+    assert states.q[-1, 0] == pytest.approx(stop[0] - v * h / 2, abs=0.1 * v * h)
     assert h * moving.sum() == pytest.approx(duration, abs=2 * h)
     assert np.abs(states.v[-1]).max() < 1e-5
 
 
-def test_friction_is_a_round_cone(box, record_property):
+def test_friction_is_a_round_cone(box, measured):
     """Friction over mu gamma of a sliding box: 1 in all 24 directions, opposite to the slip."""
     mu = 0.3
     model = box.replace(geom_friction=mu)
@@ -173,6 +173,6 @@ def test_friction_is_a_round_cone(box, record_property):
         friction = jnp.einsum("ck,cki->i", impulse[:, 1:], frame[:, 1:])[:2]
         ratios.append(-friction @ along / (mu * impulse[:, 0].sum()))
         crossings.append(friction @ np.array([-along[1], along[0]]) / (mu * impulse[:, 0].sum()))
-    record_property("ratio", (min(ratios), max(ratios)))
+    measured("ratio", (min(ratios), max(ratios)))
     np.testing.assert_allclose(ratios, 1.0, rtol=1e-6)
     np.testing.assert_allclose(crossings, 0.0, atol=1e-6)

@@ -37,7 +37,7 @@ def leaning(model, angle, v=(0.0, 0.0, 0.0), gap=0.0):
     return dojo.init(model, q=q, v=[v[0], 0, v[1], 0, v[2], 0])
 
 
-def test_rod_struck_at_one_end(rod, record_property):
+def test_rod_struck_at_one_end(rod, measured):
     """J / m, and 6 J / (m l) about the centre: the point at 2/3 of the length stands still."""
     model = rod.replace(gravity=np.zeros(3))
     start = dojo.init(model, q=[0, 0, 5, 1, 0, 0, 0])
@@ -48,7 +48,7 @@ def test_rod_struck_at_one_end(rod, record_property):
     states, infos = simulate(model, start, 1, wrenches=wrench)
     speed, spin = states.v[0, 0], states.v[0, 4]
     still = speed - spin * LENGTH / 6
-    record_property("speed_of_the_point", still)
+    measured("speed_of_the_point", still)
     assert infos.converged.all()
     assert speed == pytest.approx(blow / MASS, rel=1e-9)
     # The linear velocity is exact, the spin that of a finite turn: second order in h w.
@@ -69,7 +69,7 @@ def plastic_impact(angle, v, sticking):
 
 @pytest.mark.parametrize("degrees", [30, 45, 60])
 @pytest.mark.parametrize("mu", [0.0, 2.0])
-def test_rod_falling_on_one_end(rod, mu, degrees, record_property):
+def test_rod_falling_on_one_end(rod, mu, degrees, measured):
     """Frictionless, and with friction that sticks: errors fall as h."""
     angle, v = np.deg2rad(degrees), np.array([0.0, -1.0, 0.0])
     exact = plastic_impact(angle, v, sticking=mu > 0)
@@ -79,14 +79,14 @@ def test_rod_falling_on_one_end(rod, mu, degrees, record_property):
         states, infos = simulate(model, leaning(model, angle, v, gap=0.5 * h), 2, 1e-10)
         assert infos.converged.all()
         errors.append(np.abs(states.v[1, [0, 2, 4]] - exact).max())
-    record_property("errors", errors)
+    measured("errors", errors)
     # In the step on the way down the rod turns by h w / 2 of a spin of about one.
     assert (np.array(errors) < 2 * np.array(STEPS)).all()
     np.testing.assert_allclose(np.array(errors[:-1]) / errors[1:], 2.0, rtol=0.05)
 
 
 @pytest.mark.parametrize("kappa", [1e-6, 1e-9])
-def test_painleve_rods_are_solved_or_flagged(rod, kappa, record_property):
+def test_painleve_rods_are_solved_or_flagged(rod, kappa, measured):
     """Rods sliding at mu 1.4 to 3, above the 4/3 where rigid-body dynamics turns inconsistent."""
     rng = np.random.default_rng(0)
     h, models, starts = 0.005, [], []
@@ -103,8 +103,8 @@ def test_painleve_rods_are_solved_or_flagged(rod, kappa, record_property):
     inertia = np.array([INERTIA, INERTIA, 1e-3])
     energy = (0.5 * (MASS * v[..., :3] ** 2 + inertia * v[..., 3:] ** 2)).sum(-1) + G * q[..., 2]
     rise = np.diff(energy, axis=1)
-    record_property("not_converged", f"{(~infos.converged).sum()} of {infos.converged.size}")
-    record_property("largest_rise", rise.max())
+    measured("not_converged", f"{(~infos.converged).sum()} of {infos.converged.size}")
+    measured("largest_rise", rise.max())
     assert (infos.converged == (infos.status == dojo.Status.CONVERGED)).all()
     assert np.isfinite(q).all()
     assert np.isfinite(v).all()
@@ -155,7 +155,7 @@ def pendulum_mass(bend):
     return np.array([[5 / 3 + c, 1 / 3 + c / 2], [1 / 3 + c / 2, 1 / 3]])
 
 
-def test_double_pendulum_comes_to_rest_on_its_limits(pendulum, record_property):
+def test_double_pendulum_comes_to_rest_on_its_limits(pendulum, measured):
     """The limits carry the torques of gravity, h times each."""
     h = 0.002
     model = pendulum.replace(timestep=h)
@@ -165,8 +165,8 @@ def test_double_pendulum_comes_to_rest_on_its_limits(pendulum, record_property):
     torque = G * np.array([1.5 * first + 0.5 * second, 0.5 * second])
     carried = infos.limit_impulse[-1, :2] / h
     smallest = min((states.q - LOWER).min(), (np.array(UPPER) - states.q).min())
-    record_property("smallest_distance", smallest)
-    record_property("torque_error", np.abs(carried / torque - 1).max())
+    measured("smallest_distance", smallest)
+    measured("torque_error", np.abs(carried / torque - 1).max())
     assert infos.converged.all()
     assert smallest >= -1e-9
     np.testing.assert_allclose(q, LOWER, atol=1e-6)
@@ -174,7 +174,7 @@ def test_double_pendulum_comes_to_rest_on_its_limits(pendulum, record_property):
 
 
 @pytest.mark.parametrize("v", [(-0.2, 1.0), (0.5, -1.0), (-1.0, -0.7)])
-def test_double_pendulum_stops_plastically_at_its_limits(pendulum, v, record_property):
+def test_double_pendulum_stops_plastically_at_its_limits(pendulum, v, measured):
     """v+ = v + M^-1 p with p >= 0, the limits' speeds >= 0, by enumeration; errors fall as h."""
     v, bend = np.array(v), LOWER[1]
     exact = enumerated_impact(np.linalg.inv(pendulum_mass(bend)), v)
@@ -186,7 +186,7 @@ def test_double_pendulum_stops_plastically_at_its_limits(pendulum, v, record_pro
         states, infos = simulate(model, dojo.init(model, q=q, v=v), 2, 1e-12)
         assert infos.converged.all()
         errors.append(np.abs(states.v[1] - exact).max())
-    record_property("errors", errors)
+    measured("errors", errors)
     assert (np.array(errors) < 2 * np.array(STEPS)).all()
 
 
@@ -203,15 +203,15 @@ def enumerated_impact(inverse_mass, v):
     raise AssertionError("no plastic impact found")
 
 
-def test_double_pendulum_makes_no_energy_at_its_limits(pendulum, record_property):
+def test_double_pendulum_makes_no_energy_at_its_limits(pendulum, measured):
     """Without gravity, to and fro between four limits: kinetic energy never rises."""
     h, kappa = 0.002, 1e-10
     model = pendulum.replace(timestep=h, gravity=np.zeros(3))
     states, infos = simulate(model, dojo.init(model, q=[1.0, 0.8], v=[2.0, -5.0]), 2000, kappa)
     masses = np.array([pendulum_mass(bend) for bend in states.q[:, 1]])
     energy = 0.5 * np.einsum("ti,tij,tj->t", states.v, masses, states.v)
-    record_property("largest_rise", np.diff(energy).max())
-    record_property("energy_left", energy[-1] / energy[0])
+    measured("largest_rise", np.diff(energy).max())
+    measured("energy_left", energy[-1] / energy[0])
     assert infos.converged.all()
     assert energy[-1] < 0.9 * energy[0]
     # Free flight swings by the chord's (h w)^2 / 12 (see test_conservation).

@@ -27,13 +27,13 @@ def ball():
     return dojo.load(MODELS / "sphere.xml", timestep=0.01)
 
 
-def test_rolling_ball_keeps_its_speed(ball, record_property):
+def test_rolling_ball_keeps_its_speed(ball, measured):
     """v = w r for 10 s."""
     start = dojo.init(ball, v=[1.0, 0, 0, 0, 1.0 / R, 0])
     states, infos = simulate(ball, start, 1000, 1e-9)
     slip = states.v[:, 0] - R * rolling_spin(states)
-    record_property("speed_lost", np.abs(states.v[:, 0] - 1.0).max())
-    record_property("slip", np.abs(slip).max())
+    measured("speed_lost", np.abs(states.v[:, 0] - 1.0).max())
+    measured("slip", np.abs(slip).max())
     assert infos.converged.all()
     assert np.abs(states.v[:, 0] - 1.0).max() < 1e-5
     assert np.abs(slip).max() < 1e-5
@@ -45,32 +45,32 @@ def rolling_spin(states):
     return turn.apply(states.v[:, 3:])[:, 1]
 
 
-def test_sliding_ball_ends_rolling_at_five_sevenths(ball, record_property):
+def test_sliding_ball_ends_rolling_at_five_sevenths(ball, measured):
     start = dojo.init(ball, v=[1.0, 0, 0, 0, 0, 0])
     states, _ = simulate(ball, start, 200, 1e-9)
-    record_property("error", states.v[-1, 0] - 5 / 7)
+    measured("error", states.v[-1, 0] - 5 / 7)
     assert states.v[-1, 0] == pytest.approx(5 / 7, rel=1e-4)
     assert states.v[-1, 4] * R == pytest.approx(5 / 7, rel=1e-4)
 
 
-def test_ball_with_back_spin_ends_at_two_sevenths_of_its_rim_speed(ball, record_property):
+def test_ball_with_back_spin_ends_at_two_sevenths_of_its_rim_speed(ball, measured):
     start = dojo.init(ball, v=[0, 0, 0, 0, -20.0, 0])
     states, _ = simulate(ball, start, 200, 1e-9)
-    record_property("error", states.v[-1, 0] + 2 / 7)
+    measured("error", states.v[-1, 0] + 2 / 7)
     assert states.v[-1, 0] == pytest.approx(-2 / 7, rel=1e-4)
 
 
-def test_ball_spinning_on_the_spot_goes_on(ball, record_property):
+def test_ball_spinning_on_the_spot_goes_on(ball, measured):
     """A point contact has no torque about its normal."""
     start = dojo.init(ball, v=[0, 0, 0, 0, 0, 30.0])
     states, infos = simulate(ball, start, 500, 1e-9)
-    record_property("spin_lost", np.abs(states.v[:, 5] - 30).max())
+    measured("spin_lost", np.abs(states.v[:, 5] - 30).max())
     assert infos.converged.all()
     assert np.abs(states.v[:, 5] - 30).max() < 1e-9
     assert np.abs(states.q[:, :2]).max() < 1e-9
 
 
-def test_tippe_top_inverts(record_property):
+def test_tippe_top_inverts(measured):
     """Jellett's integral, L . (centre of mass to contact), is kept by any sliding friction.
 
     Upright the arm is (1 - a) R, inverted (1 + a) R, so spin ends at (1 - a) / (1 + a) of the
@@ -89,10 +89,10 @@ def test_tippe_top_inverts(record_property):
     jellett = (momentum * TOP_RADIUS * (a * axis - [0, 0, 1])).sum(axis=1)
     drift = np.abs(jellett / jellett[0] - 1).max()
     left = momentum[-1, 2] / (TOP_INERTIA[2] * spin)
-    record_property("axis", axis[-1, 2])
-    record_property("spin_left", (left, (1 - a) / (1 + a)))
-    record_property("jellett_drift", drift)
-    record_property("not_converged", int((~infos.converged).sum()))
+    measured("axis", axis[-1, 2])
+    measured("spin_left", (left, (1 - a) / (1 + a)))
+    measured("jellett_drift", drift)
+    measured("not_converged", int((~infos.converged).sum()))
     assert infos.converged.all()
     assert axis[:500, 2].max() > 0.99
     assert axis[-1, 2] < -0.98
