@@ -15,6 +15,7 @@ from dojo.physics.kinematics import forward_kinematics as forward_kinematics
 from dojo.physics.kinematics import geom_poses as geom_poses
 from dojo.rollout import rollout as rollout
 from dojo.solver.options import SolverOptions as SolverOptions
+from dojo.solver.status import SolverError as SolverError
 from dojo.solver.status import Status as Status
 from dojo.step import Contacts as Contacts
 from dojo.step import StepInfo as StepInfo

@@ -5,7 +5,7 @@ prepare the node -> solve the complementarity problem -> arrive at the next stat
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,28 +13,18 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from dojo.math.vectors import dot, safe_norm
 from dojo.model.model import Model
 from dojo.model.state import State, normalize_configuration
 from dojo.model.topology import contact_geoms
 from dojo.physics import mechanics
 from dojo.physics.interval import turned_angle
-from dojo.physics.mechanics import Derivative, Node, Trial
+from dojo.physics.mechanics import Node, Trial
 from dojo.solver import implicit
 from dojo.solver.interior_point import Solution
 from dojo.solver.options import SolverOptions, resolve_kappa, resolve_tolerance
-from dojo.solver.problem import Point, Rows, Scales, Weights
-from dojo.solver.status import Status
-
-
-class Inputs(NamedTuple):
-    """Everything a step depends on."""
-
-    model: Model
-    q: Array
-    v: Array
-    u: Array
-    wrench: Array | None
+from dojo.solver.problem import Point
+from dojo.solver.status import SolverError, Status
+from dojo.step_problem import Inputs, StepProblem
 
 
 @jax.tree_util.register_dataclass
@@ -61,6 +51,9 @@ class Contacts:
 @dataclasses.dataclass(frozen=True, eq=False)
 class StepInfo:
     """What a step reports, one entry per batch lane under vmap.
+
+    With substeps: the first failure, the sum of iterations and impulses, the gap at the end, point
+    and frame at the start.
 
     Attributes:
         status: () a `dojo.Status`; `dojo.Status(int(info.status)).message` says what to do.
@@ -106,6 +99,7 @@ def step(
 
     Raises:
         ValueError: wrong shapes. Values are not checked here: `info.status` tells, per lane.
+        SolverError: the step failed and `options.raise_on_failure` is set.
     """
     options = SolverOptions() if options is None else options
     u = np.zeros(model.nu) if u is None else u
@@ -113,7 +107,53 @@ def step(
     external = None if wrench is None else shaped("wrench", wrench, (model.topology.nl, 6), model)
     q = shaped("state.q", state.q, (model.nq,), model)
     v = shaped("state.v", state.v, (model.nv,), model)
-    return _step(Inputs(model, q, v, control, external), options)
+    inputs = Inputs(model, q, v, control, external)
+    after, info = (_step if options.substeps == 1 else _substeps)(inputs, options)
+    if options.raise_on_failure:
+        _raise_if_failed(info.status)
+    return after, info
+
+
+def _raise_if_failed(status: Array) -> None:
+    if isinstance(status, jax.core.Tracer):
+        jax.debug.callback(_raise_if_failed, status)
+        return
+    failed = np.asarray(status).ravel()
+    failed = failed[failed != Status.CONVERGED]
+    if len(failed):
+        raise SolverError(f"dojo.step: {Status(int(failed[0])).name}. {Status(failed[0]).message}")
+
+
+def _substeps(inputs: Inputs, options: SolverOptions) -> tuple[State, StepInfo]:
+    """The step in equal parts, with the same control and wrench."""
+    n = options.substeps
+    model = dataclasses.replace(inputs.model, timestep=inputs.model.timestep / n)
+
+    def advance(state: State, _: None) -> tuple[State, StepInfo]:
+        return _step(inputs._replace(model=model, q=state.q, v=state.v), options)
+
+    start = State(normalize_configuration(model, inputs.q), inputs.v)
+    after, infos = jax.lax.scan(advance, start, length=n)
+    return after, _joined(infos)
+
+
+def _joined(infos: StepInfo) -> StepInfo:
+    """One report on the parts of a step."""
+    first, last = (jax.tree.map(lambda x, k=k: x[k], infos) for k in (0, -1))
+    failed = jnp.argmax(~infos.converged)
+    contacts = dataclasses.replace(
+        first.contacts, gap=last.contacts.gap, impulse=infos.contacts.impulse.sum(0)
+    )
+    return StepInfo(
+        status=infos.status[failed],
+        converged=infos.converged.all(),
+        iterations=infos.iterations.sum(),
+        residual=infos.residual.max(),
+        kappa=last.kappa,
+        contacts=contacts,
+        limit_impulse=infos.limit_impulse.sum(0),
+        grad_converged=infos.grad_converged.all(),
+    )
 
 
 def shaped(name: str, value: ArrayLike, shape: tuple[int, ...], model: Model) -> Array:
@@ -213,94 +253,3 @@ def _contacts(model: Model, node: Node, trial: Trial, x: Point) -> Contacts:
         frame=jnp.moveaxis(node.contacts.frame, -1, 0).swapaxes(1, 2),
         geoms=jnp.asarray(contact_geoms(model.topology)),
     )
-
-
-def _scales(model: Model, node: Node) -> Scales:
-    """Momentum, length and speed of a step, and their rounding noise."""
-    h, eps = model.timestep, float(jnp.finfo(model.dtype).eps)
-    gravity = safe_norm(model.gravity)
-    # A tenth: light links that the diagonal inertia lets run away are held by their chain.
-    driven = 0.1 * jnp.max(jnp.abs(node.impulse.constant) / jnp.diagonal(node.mass), initial=0.0)
-    speed = h * gravity + jnp.max(jnp.abs(node.v), initial=0.0) + driven
-    momentum = jnp.max(jnp.abs(node.momentum)) + jnp.max(jnp.abs(node.impulse.constant))
-    extent = jnp.max(jnp.abs(node.frames.pos)) + jnp.max(model.geom_size, initial=0.1)
-    mass = jnp.sum(model.link_mass)
-    scales = Scales(
-        balance=momentum + 1e-6 * mass,
-        gap=h * speed + 1e-6,
-        slip=speed + 1e-6,
-        balance_noise=16 * eps * mass * extent * (extent + 1) / h,
-        gap_noise=16 * eps * extent,
-        slip_noise=16 * eps * speed * (extent + 1),
-    )
-    return jax.tree.map(jax.lax.stop_gradient, scales)
-
-
-class StepTangent(NamedTuple):
-    """Derivative of the step's rows at one trial velocity."""
-
-    problem: "StepProblem"
-    derivative: Derivative
-
-    def rates(self, dv: Array) -> tuple[Array, Array]:
-        return mechanics.rates(self.problem.model, self.problem.node, self.derivative, dv)
-
-    def condensed(self, weights: Weights) -> Array:
-        return mechanics.condensed(self.problem.model, self.problem.node, self.derivative, *weights)
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class StepProblem:
-    """The complementarity problem of one step, as the solver wants it."""
-
-    model: Model
-    node: Node
-    mu: Array
-    scales: Scales
-
-    @classmethod
-    def build(cls, inputs: Inputs) -> "StepProblem":
-        """The problem of a step with these inputs."""
-        node = mechanics.prepare(*inputs)
-        return cls(inputs.model, node, node.contacts.friction, _scales(inputs.model, node))
-
-    def rows(self, v: Array) -> Rows:
-        return self._rows(v, mechanics.move(self.model, self.node, v))
-
-    def _rows(self, v: Array, trial: Trial) -> Rows:
-        zero = jnp.zeros_like(self.node.target), jnp.zeros((2, self.mu.shape[0]), v.dtype)
-        return Rows(
-            balance=mechanics.balance(self.model, self.node, trial, v, *zero),
-            gap=mechanics.gaps(self.model, self.node, trial),
-            slip=mechanics.slip(self.model, self.node, v),
-        )
-
-    def linearize(self, v: Array) -> tuple[Rows, StepTangent]:
-        trial = mechanics.move(self.model, self.node, v)
-        derivative = mechanics.differentiate(self.model, self.node, trial, v)
-        return self._rows(v, trial), StepTangent(self, derivative)
-
-    def pull(self, gamma: Array, b: Array) -> Array:
-        return mechanics.pull(self.model, self.node, gamma, b)
-
-    def radius(self, gamma: Array) -> Array:
-        return self.mu * gamma[: self.mu.shape[0]]
-
-    def radius_rate(self, dgamma: Array) -> Array:
-        return self.mu * dgamma[: self.mu.shape[0]]
-
-    def start(self) -> Array:
-        return jax.lax.stop_gradient(self.node.v)
-
-    def centered(self, v: Array, rows: Rows, factor: Array, kappa: Array) -> Point:
-        """All products of a kind equal, their size that of this step's momentum and motion."""
-        s = self.scales
-        length = s.gap * factor
-        slack = jnp.maximum(rows.gap, length)
-        gamma = jnp.maximum(s.balance * length, kappa) / slack
-        radius = self.radius(gamma)
-        psi = jnp.sqrt(dot(rows.slip, rows.slip) + (s.slip * factor + kappa / radius) ** 2)
-        b = -0.5 * radius * rows.slip / psi
-        point = Point(v=v, gamma=gamma, slack=slack, b=b, psi=psi, eta=rows.slip)
-        return jax.tree.map(jax.lax.stop_gradient, point)

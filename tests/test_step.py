@@ -98,6 +98,39 @@ def test_a_turn_of_a_radian_a_step_is_called_too_large():
     assert int(info.status) == dojo.Status.STEP_TOO_LARGE
     assert "smaller timestep" in dojo.Status(int(info.status)).message
     assert np.isfinite(np.asarray(info.residual))
+    parts = dojo.SolverOptions(substeps=10)
+    cured, info = dojo.step(model, dojo.init(model, v=[40.0]), options=parts)
+    assert bool(info.converged)
+    tenth = model.replace(timestep=0.01)
+    states, infos = dojo.rollout(tenth, dojo.init(model, v=[40.0]), np.zeros((10, 0)))
+    np.testing.assert_allclose(cured.v, states.v[-1], rtol=1e-9)
+    assert int(info.iterations) == int(infos.iterations.sum())
+
+
+def test_failures_are_raised_on_request():
+    model = dojo.load(MODELS / "pendulum.xml", timestep=0.01)
+    state = dojo.init(model)
+    options = dojo.SolverOptions(raise_on_failure=True)
+    dojo.step(model, state, options=options)
+    spoilt = dojo.State(state.q, state.v + np.nan)
+    with pytest.raises(dojo.SolverError, match="NONFINITE"):
+        dojo.step(model, spoilt, options=options)
+    compiled = jax.jit(lambda s: dojo.step(model, s, options=options)[0].v)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="NONFINITE"):
+        jax.block_until_ready(compiled(spoilt))
+
+
+def test_a_spoilt_lane_leaves_the_others_as_they_were(model):
+    """Bit for bit, whatever the neighbour holds."""
+    q, v, u = stirred(model, 4, seed=5)
+    batched = jax.jit(jax.vmap(lambda q, v, u: dojo.step(model, dojo.State(q, v), u)))
+    before = batched(q, v, u)
+    for bad in (np.nan, np.inf):
+        after = batched(q, v.at[1, 0].set(bad), u)
+        assert int(after[1].status[1]) == dojo.Status.NONFINITE
+        others = np.array([0, 2, 3])
+        for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+            np.testing.assert_array_equal(np.asarray(a)[others], np.asarray(b)[others])
 
 
 @pytest.mark.parametrize("name", ["box", "hopper", "quadruped"])

@@ -28,6 +28,11 @@ class SolverOptions:
         grad_kappa: the kappa at which derivatives are taken; `None` means `kappa`. A larger one
             gives hard rollouts with smooth gradients.
         max_iterations: Newton iterations allowed per step (static).
+        substeps: equal parts that a step is solved in, control and wrench the same in all (static).
+            The remedy for STEP_TOO_LARGE.
+        raise_on_failure: raise `dojo.SolverError` when a step does not converge (static). Inside a
+            compiled function it is raised when the result is asked for, as JAX's runtime error
+            with the same text.
         tolerance: largest scaled residual of a converged step (static); `None`: 1e-9 in
             float64 and 1e-4 in float32. One Newton iteration more follows it.
     """
@@ -36,16 +41,18 @@ class SolverOptions:
     grad_kappa: ArrayLike | None = None
     max_iterations: int = dataclasses.field(default=150, metadata={"static": True})
     tolerance: float | None = dataclasses.field(default=None, metadata={"static": True})
+    substeps: int = dataclasses.field(default=1, metadata={"static": True})
+    raise_on_failure: bool = dataclasses.field(default=False, metadata={"static": True})
 
     def __post_init__(self) -> None:
         for name in ("kappa", "grad_kappa"):
             value = getattr(self, name)
             if isinstance(value, (int, float)) and not value > 0:
                 raise ValueError(f"SolverOptions({name}={value}): must be positive, e.g. 1e-6.")
-        if isinstance(self.max_iterations, int) and self.max_iterations < 1:
-            raise ValueError(
-                f"SolverOptions(max_iterations={self.max_iterations}): must be at least 1."
-            )
+        for name in ("max_iterations", "substeps"):
+            value = getattr(self, name)
+            if isinstance(value, int) and value < 1:
+                raise ValueError(f"SolverOptions({name}={value}): must be at least 1.")
 
 
 def resolve_kappa(kappa: ArrayLike | None, dtype: jnp.dtype) -> Array:

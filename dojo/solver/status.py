@@ -17,6 +17,10 @@ class Status(enum.IntEnum):
         return _MESSAGES[self]
 
 
+class SolverError(RuntimeError):
+    """A step was not solved, and `SolverOptions(raise_on_failure=True)` asked to be told."""
+
+
 _MESSAGES = {
     Status.CONVERGED: "The step was solved to its tolerance.",
     Status.MAX_ITERATIONS: (
@@ -24,8 +28,9 @@ _MESSAGES = {
         "kappa or a larger SolverOptions(max_iterations=...)."
     ),
     Status.STEP_TOO_LARGE: (
-        "A link turned by more than a radian within the step, where the step may have no solution. "
-        "Use a smaller timestep."
+        "A link turned, or would turn unhindered, by more than a radian within the step, where the "
+        "step may have no solution. "
+        "Use a smaller timestep, or SolverOptions(substeps=...)."
     ),
     Status.NONFINITE: (
         "The state, the control or a parameter holds a NaN or an infinity, or the solve produced "

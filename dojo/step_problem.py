@@ -1,0 +1,115 @@
+"""The complementarity problem of one step: the mechanics, as the solver wants them."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from dojo.math.vectors import dot, safe_norm
+from dojo.model.model import Model
+from dojo.physics import mechanics
+from dojo.physics.mechanics import Derivative, Node, Trial
+from dojo.solver.problem import Point, Rows, Scales, Weights
+
+
+class Inputs(NamedTuple):
+    """Everything a step depends on."""
+
+    model: Model
+    q: Array
+    v: Array
+    u: Array
+    wrench: Array | None
+
+
+def _scales(model: Model, node: Node) -> Scales:
+    """Momentum, length and speed of a step, and their rounding noise."""
+    h, eps = model.timestep, float(jnp.finfo(model.dtype).eps)
+    gravity = safe_norm(model.gravity)
+    # A tenth: light links that the diagonal inertia lets run away are held by their chain.
+    driven = 0.1 * jnp.max(jnp.abs(node.impulse.constant) / jnp.diagonal(node.mass), initial=0.0)
+    speed = h * gravity + jnp.max(jnp.abs(node.v), initial=0.0) + driven
+    momentum = jnp.max(jnp.abs(node.momentum)) + jnp.max(jnp.abs(node.impulse.constant))
+    extent = jnp.max(jnp.abs(node.frames.pos)) + jnp.max(model.geom_size, initial=0.1)
+    mass = jnp.sum(model.link_mass)
+    scales = Scales(
+        balance=momentum + 1e-6 * mass,
+        gap=h * speed + 1e-6,
+        slip=speed + 1e-6,
+        balance_noise=16 * eps * mass * extent * (extent + 1) / h,
+        gap_noise=16 * eps * extent,
+        slip_noise=16 * eps * speed * (extent + 1),
+    )
+    return jax.tree.map(jax.lax.stop_gradient, scales)
+
+
+class StepTangent(NamedTuple):
+    """Derivative of the step's rows at one trial velocity."""
+
+    problem: "StepProblem"
+    derivative: Derivative
+
+    def rates(self, dv: Array) -> tuple[Array, Array]:
+        return mechanics.rates(self.problem.model, self.problem.node, self.derivative, dv)
+
+    def condensed(self, weights: Weights) -> Array:
+        return mechanics.condensed(self.problem.model, self.problem.node, self.derivative, *weights)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class StepProblem:
+    """The complementarity problem of one step, as the solver wants it."""
+
+    model: Model
+    node: Node
+    mu: Array
+    scales: Scales
+
+    @classmethod
+    def build(cls, inputs: Inputs) -> "StepProblem":
+        """The problem of a step with these inputs."""
+        node = mechanics.prepare(*inputs)
+        return cls(inputs.model, node, node.contacts.friction, _scales(inputs.model, node))
+
+    def rows(self, v: Array) -> Rows:
+        return self._rows(v, mechanics.move(self.model, self.node, v))
+
+    def _rows(self, v: Array, trial: Trial) -> Rows:
+        zero = jnp.zeros_like(self.node.target), jnp.zeros((2, self.mu.shape[0]), v.dtype)
+        return Rows(
+            balance=mechanics.balance(self.model, self.node, trial, v, *zero),
+            gap=mechanics.gaps(self.model, self.node, trial),
+            slip=mechanics.slip(self.model, self.node, v),
+        )
+
+    def linearize(self, v: Array) -> tuple[Rows, StepTangent]:
+        trial = mechanics.move(self.model, self.node, v)
+        derivative = mechanics.differentiate(self.model, self.node, trial, v)
+        return self._rows(v, trial), StepTangent(self, derivative)
+
+    def pull(self, gamma: Array, b: Array) -> Array:
+        return mechanics.pull(self.model, self.node, gamma, b)
+
+    def radius(self, gamma: Array) -> Array:
+        return self.mu * gamma[: self.mu.shape[0]]
+
+    def radius_rate(self, dgamma: Array) -> Array:
+        return self.mu * dgamma[: self.mu.shape[0]]
+
+    def start(self) -> Array:
+        return jax.lax.stop_gradient(self.node.v)
+
+    def centered(self, v: Array, rows: Rows, factor: Array, kappa: Array) -> Point:
+        """All products of a kind equal, their size that of this step's momentum and motion."""
+        s = self.scales
+        length = s.gap * factor
+        slack = jnp.maximum(rows.gap, length)
+        gamma = jnp.maximum(s.balance * length, kappa) / slack
+        radius = self.radius(gamma)
+        psi = jnp.sqrt(dot(rows.slip, rows.slip) + (s.slip * factor + kappa / radius) ** 2)
+        b = -0.5 * radius * rows.slip / psi
+        point = Point(v=v, gamma=gamma, slack=slack, b=b, psi=psi, eta=rows.slip)
+        return jax.tree.map(jax.lax.stop_gradient, point)
