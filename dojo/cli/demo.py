@@ -1,7 +1,6 @@
 """`dojo demo`: a robot from file, simulated in contact, differentiated, shown."""
 
 import argparse
-import tempfile
 import time
 from pathlib import Path
 
@@ -17,45 +16,14 @@ from dojo.rollout import rollout
 from dojo.solver.options import SolverOptions
 
 SECONDS = 2.0
-# A small crawler: the demo must not depend on where the package was installed from.
-ROBOT = """
-<mujoco model="crawler">
-  <option timestep="0.01"/>
-  <default>
-    <geom friction="0.8" contype="1" conaffinity="0" rgba="0.2 0.45 0.75 1"/>
-    <joint damping="0.02" armature="0.001" range="-1.2 1.2" limited="true"/>
-    <motor ctrlrange="-1 1" gear="0.4"/>
-  </default>
-  <worldbody>
-    <geom name="floor" type="plane" size="3 3 0.1" contype="0" conaffinity="1"
-          rgba="0.85 0.86 0.88 1"/>
-    <body name="trunk" pos="0 0 0.45" euler="12 18 0">
-      <freejoint/>
-      <geom name="trunk" type="box" size="0.16 0.08 0.04" mass="1"/>
-      <body name="front" pos="0.16 0 0">
-        <joint name="front" axis="0 1 0"/>
-        <geom name="front" type="capsule" fromto="0 0 0 0.1 0 -0.15" size="0.025" mass="0.2"
-              rgba="0.95 0.55 0.2 1"/>
-      </body>
-      <body name="rear" pos="-0.16 0 0">
-        <joint name="rear" axis="0 1 0"/>
-        <geom name="rear" type="capsule" fromto="0 0 0 -0.1 0 -0.15" size="0.025" mass="0.2"
-              rgba="0.95 0.55 0.2 1"/>
-      </body>
-    </body>
-  </worldbody>
-  <actuator><motor name="front" joint="front"/><motor name="rear" joint="rear"/></actuator>
-</mujoco>
-"""
+# Beside this file, so that the demo runs wherever the package is installed.
+ROBOT = Path(__file__).with_name("crawler.xml")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo and say where the animation is."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "crawler.xml"
-        path.write_text(ROBOT)
-        model = load(path)
-    print(f"1. loaded a robot: nq {model.nq}, nv {model.nv}, nu {model.nu}")
+    model = load(ROBOT)
+    print(f"1. loaded {ROBOT.name}: nq {model.nq}, nv {model.nv}, nu {model.nu}")
     steps = round(SECONDS / float(model.timestep))
     phase = 2 * np.pi * np.arange(steps) / 50
     us = np.stack([np.sin(phase), np.sin(phase + 0.9)], axis=1)

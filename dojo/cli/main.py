@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     simulate.add_argument("--seconds", type=float, default=5.0, help="simulated time [s]")
     simulate.add_argument("--timestep", type=float, help="[s]; default: the file's")
     simulate.add_argument("--kappa", type=float, help="central-path parameter; default: 1e-6")
+    simulate.add_argument("--substeps", type=int, default=1, help="parts a step is solved in")
     simulate.add_argument(
         "--control",
         default="zero",

@@ -34,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
     state = init(model, keyframe=args.keyframe)
     us = controls(model, args.control, steps, args.seed)
     started = time.perf_counter()
-    states, infos = simulate(model, state, us, SolverOptions(kappa=args.kappa), show_progress)
+    options = SolverOptions(kappa=args.kappa, substeps=args.substeps)
+    states, infos = simulate(model, state, us, options, show_progress)
     print(f"{steps} steps of {float(model.timestep):g} s in {time.perf_counter() - started:.1f} s")
     report(model, states, infos)
     if args.html:
