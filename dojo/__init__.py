@@ -13,6 +13,7 @@ from dojo.physics.inertia import bias_force as bias_force
 from dojo.physics.inertia import mass_matrix as mass_matrix
 from dojo.physics.kinematics import forward_kinematics as forward_kinematics
 from dojo.physics.kinematics import geom_poses as geom_poses
+from dojo.rollout import first_failure as first_failure
 from dojo.rollout import rollout as rollout
 from dojo.solver.options import SolverOptions as SolverOptions
 from dojo.solver.status import SolverError as SolverError

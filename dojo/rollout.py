@@ -58,3 +58,18 @@ def rollout(
 
     _, (states, infos) = jax.lax.scan(advance, start, (us, wrenches))
     return states, infos
+
+
+def first_failure(infos: StepInfo) -> tuple[Array, Array]:
+    """When and how a rollout first failed.
+
+    Args:
+        infos: what a rollout reported, leading axis T; for a batch, `jax.vmap(first_failure)`.
+
+    Returns:
+        step: () index of the first step that did not converge, -1 if all did.
+        status: () its `dojo.Status`.
+    """
+    failed = ~infos.converged
+    first = jnp.argmax(failed)
+    return jnp.where(failed.any(), first, -1), infos.status[first]

@@ -120,6 +120,17 @@ def test_failures_are_raised_on_request():
         jax.block_until_ready(compiled(spoilt))
 
 
+def test_the_first_failure_of_a_rollout_is_found(model):
+    us = np.zeros((6, 3))
+    us[4:] = np.nan
+    _, infos = jax.jit(lambda us: dojo.rollout(model, dojo.init(model), us))(us)
+    step, status = dojo.first_failure(infos)
+    assert (int(step), int(status)) == (4, dojo.Status.NONFINITE)
+    good = jax.tree.map(lambda x: x[:4], infos)
+    step, status = dojo.first_failure(good)
+    assert (int(step), int(status)) == (-1, dojo.Status.CONVERGED)
+
+
 def test_a_spoilt_lane_leaves_the_others_as_they_were(model):
     """Bit for bit, whatever the neighbour holds."""
     q, v, u = stirred(model, 4, seed=5)
