@@ -60,7 +60,8 @@ def advance(
         length = jnp.minimum(1.0, _TO_BOUNDARY * step_length(problem, x, d))
         return length, _shortfall(problem, x, d, length, target, kappa)
 
-    lengths, shortfalls = jax.vmap(outcome)(targets, weights)
+    outcomes = [outcome(t, w) for t, w in zip(targets, weights, strict=True)]
+    lengths, shortfalls = (jnp.stack(column) for column in zip(*outcomes, strict=True))
     # The last one only centers: at the centre already there is nothing to gain from it.
     centered = (_spread(problem, x, targets[-1]) <= _CLOSE * targets[-1].max()).all()
     shortfalls = shortfalls.at[-1].set(jnp.where(centered, jnp.inf, shortfalls[-1]))
