@@ -172,18 +172,15 @@ def _step(inputs: Inputs, options: SolverOptions) -> tuple[State, StepInfo]:
     inputs = inputs._replace(q=normalize_configuration(model, inputs.q))
     kappa = resolve_kappa(options.kappa, model.dtype)
     tolerance = resolve_tolerance(options, model.dtype)
-    solution = implicit.solve(
-        StepProblem.build, tolerance, options.max_iterations, inputs, kappa, None
-    )
-    result = _result(inputs, solution, kappa)
+    problem = StepProblem.build(inputs)
+    solution = implicit.solve(tolerance, options.max_iterations, problem, kappa, None)
+    result = _result(problem, solution, kappa)
     if options.grad_kappa is None:
         return result
     smooth = resolve_kappa(options.grad_kappa, model.dtype)
     start = jax.tree.map(jax.lax.stop_gradient, solution.x)
-    again = implicit.solve(
-        StepProblem.build, tolerance, options.max_iterations, inputs, smooth, start
-    )
-    smoothed = _result(inputs, again, smooth)
+    again = implicit.solve(tolerance, options.max_iterations, problem, smooth, start)
+    smoothed = _result(problem, again, smooth)
     after, info = result
     info = dataclasses.replace(info, grad_converged=smoothed[1].converged)
     return _with_derivative_of((after, info), smoothed)
@@ -201,9 +198,8 @@ def _with_derivative_of_jvp(primals, tangents):  # type: ignore[no-untyped-def]
     return primals[0], tangents[1]
 
 
-def _result(inputs: Inputs, solution: Solution, kappa: Array) -> tuple[State, StepInfo]:
-    model, x = inputs.model, solution.x
-    node = mechanics.prepare(*inputs)
+def _result(problem: StepProblem, solution: Solution, kappa: Array) -> tuple[State, StepInfo]:
+    model, node, x = problem.model, problem.node, solution.x
     trial = mechanics.move(model, node, x.v)
     # Poses do not count turns: past half a turn of a hinge the equations hold of another motion.
     wound = jnp.any(mechanics.hinge_turns(model, x.v) > jnp.pi)

@@ -99,8 +99,9 @@ class StepProblem:
     def radius_rate(self, dgamma: Array) -> Array:
         return self.mu * dgamma[: self.mu.shape[0]]
 
-    def start(self) -> Array:
-        return jax.lax.stop_gradient(self.node.v)
+    def starts(self) -> Array:
+        """The present velocity, and that of the step without contacts and limits."""
+        return jax.lax.stop_gradient(jnp.stack([self.node.v, self.node.unhindered]))
 
     def centered(self, v: Array, rows: Rows, factor: Array, kappa: Array) -> Point:
         """All products of a kind equal, their size that of this step's momentum and motion."""

@@ -13,6 +13,12 @@ BODY_BODY = """<mujoco><worldbody>
 </worldbody></mujoco>"""
 
 
+@pytest.fixture(autouse=True)
+def _no_cache_on_disk(monkeypatch):
+    """The commands keep compiled functions on disk, unless the user has chosen a place."""
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
+
+
 def test_simulate_writes_an_animation(tmp_path, capsys):
     page = tmp_path / "ball.html"
     code = main(["simulate", str(MODELS / "sphere.xml"), "--seconds", "0.2", "--html", str(page)])

@@ -144,13 +144,13 @@ def test_a_spoilt_lane_leaves_the_others_as_they_were(model):
             np.testing.assert_array_equal(np.asarray(a)[others], np.asarray(b)[others])
 
 
-@pytest.mark.parametrize("name", ["box", "hopper", "quadruped"])
+@pytest.mark.parametrize("name", ["box", "quadruped", "humanoid"])
 def test_single_precision(name):
     """float32 at its default kappa follows float64 at the same kappa."""
     double = dojo.load(MODELS / f"{name}.xml", timestep=0.01)
     single = dojo.load(MODELS / f"{name}.xml", timestep=0.01, dtype=jnp.float32)
     assert single.dtype == np.float32
-    q, v, u = stirred(double, 32, seed=2)
+    q, v, u = stirred(double, 64, seed=2)
 
     def batch(model, q, v, u):
         options = dojo.SolverOptions(kappa=1e-4)
@@ -162,11 +162,9 @@ def test_single_precision(name):
     expected, _ = jax.jit(batch)(double, q, v, u)
     assert states.v.dtype == jnp.float32
     assert infos.kappa[0] == np.float32(1e-4)
-    good = np.asarray(infos.converged)
-    assert good.mean() > 0.95
+    assert infos.converged.all(), np.asarray(infos.status)
     scale = 1 + np.abs(expected.v).max(axis=1, keepdims=True)
-    assert (np.abs(states.v - expected.v) / scale)[good].max() < 2e-2
-    assert np.isfinite(np.asarray(states.v)).all()
+    assert (np.abs(states.v - expected.v) / scale).max() < 2e-2
 
 
 def test_rollout_stacks_what_steps_give(model):

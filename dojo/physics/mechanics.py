@@ -66,6 +66,7 @@ class Node(NamedTuple):
     screw: Array  # (6, 3, nc) unit wrenches n, t1, t2 at the contact points
     weight: Array  # (nc,) 1 near, 0 far away: share of the contact impulses that acts
     target: Array  # (nc + 2 nlimit,) smallest gap asked for: 0, or below it in recovery
+    unhindered: Array  # (nv,) velocity of the step without contacts and limits, to first order
 
 
 class Trial(NamedTuple):
@@ -91,6 +92,9 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
     gap = jnp.concatenate([now.gap, limit_gap(model, q)])
     passive = passive_impulse(model, q, diagonal) + actuator_impulse(model, q, v, u, diagonal)
     external = external_impulse(model, axes, centers_of_mass(model, frames), wrench)
+    constant = passive.constant + external
+    momentum = contract(mass, v)
+    resistance = mass + jnp.diag(passive.drag)
     screw = screws(jnp.broadcast_to(point[:, None], contacts.frame.shape), contacts.frame)
     approach = total(screw[:, 0] * at_contacts(model, link_twists(model, axes, v)))
     return Node(
@@ -100,13 +104,14 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
         frames=frames,
         axes=axes,
         mass=mass,
-        momentum=contract(mass, v),
-        impulse=Impulse(passive.constant + external, passive.drag),
+        momentum=momentum,
+        impulse=Impulse(constant, passive.drag),
         contacts=contacts,
         point=point,
         screw=screw,
         weight=_nearness(now.gap, model.timestep * approach),
         target=jnp.minimum(0.0, gap + model.timestep * RECOVERY_SPEED),
+        unhindered=jax.lax.stop_gradient(jnp.linalg.solve(resistance, momentum + constant)),
     )
 
 
@@ -118,9 +123,7 @@ def hinge_turns(model: Model, v: Array) -> Array:
 
 def free_turn(model: Model, node: Node) -> Array:
     """Largest angle [rad] a link would turn by without contacts and limits, to first order."""
-    resistance = node.mass + jnp.diag(node.impulse.drag)
-    v = jnp.linalg.solve(resistance, node.momentum + node.impulse.constant)
-    spin = link_twists(model, node.axes, v)[:3]
+    spin = link_twists(model, node.axes, node.unhindered)[:3]
     return model.timestep * jnp.max(jnp.sqrt(total(spin * spin)), initial=0.0)
 
 

@@ -6,7 +6,6 @@ linear in the tangents, so JAX transposes it (reverse mode) and differentiates i
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,36 +18,31 @@ from dojo.solver.interior_point import Solution
 from dojo.solver.linear_system import newton_system
 from dojo.solver.problem import Point, Problem, residual
 
-Build = Callable[[Any], Problem]
 
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def solve(
-    build: Build,
     tolerance: float,
     max_iterations: int,
-    theta: Any,
+    problem: Problem,
     kappa: Array,
     start: Point | None,
 ) -> Solution:
-    """Solve `build(theta)` at kappa; only `solution.x` carries derivatives.
+    """Solve a problem at kappa; only `solution.x` carries derivatives.
 
     `start=None` starts from the problem's own point. The solution does not depend on the start.
     """
-    problem = build(theta)
     return interior_point.solve(problem, start, kappa, tolerance, max_iterations)
 
 
 @solve.defjvp
-def _solve_jvp(build, tolerance, max_iterations, primals, tangents):  # type: ignore[no-untyped-def]
-    theta, kappa, start = primals
-    solution = solve(build, tolerance, max_iterations, theta, kappa, start)
+def _solve_jvp(tolerance, max_iterations, primals, tangents):  # type: ignore[no-untyped-def]
+    problem, kappa, start = primals
+    solution = solve(tolerance, max_iterations, problem, kappa, start)
 
-    def equations(theta: Any, kappa: Array) -> Any:
-        problem = build(theta)
-        return residual(problem, problem.rows(solution.x.v), solution.x, kappa), problem
+    def equations(problem: Problem, kappa: Array) -> Any:
+        return residual(problem, problem.rows(solution.x.v), solution.x, kappa)
 
-    _, rate, problem = jax.jvp(equations, (theta, kappa), (tangents[0], tangents[1]), has_aux=True)
+    _, rate = jax.jvp(equations, (problem, kappa), (tangents[0], tangents[1]))
     _, tangent = problem.linearize(solution.x.v)
     direction = newton_system(problem, tangent, solution.x).solve(rate)
     x_dot = jax.tree.map(jnp.negative, direction)

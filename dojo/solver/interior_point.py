@@ -16,18 +16,27 @@ from dojo.solver.linear_system import newton_system
 from dojo.solver.problem import Point, Problem, Residual, Rows, residual
 
 # A step shorter than this share of its direction is a jam on the boundary of a cone.
-_JAMMED = 0.001
+_JAMMED = 0.01
 # Iterations after which a search that has not converged counts as going round in circles.
 _PATIENCE = 40
-# Where the next search starts: at the present v or the first one, and how far inside the cones.
-_RESTARTS = (
-    (True, 4.0),
-    (False, 0.1),
-    (False, 0.01),
-    (False, 100.0),
-    (True, 0.1),
-    (False, 1e-3),
-    (True, 100.0),
+# Where each search starts: at which of the problem's starts, or where the last one got to, and how
+# far inside the cones. A path that follows contacts too strong to let go may fold; small impulses
+# at the unhindered motion lie beyond the fold.
+_HERE = -1
+_SEARCHES = (
+    (1, 0.1),
+    (1, 3e-3),
+    (1, 0.03),
+    (_HERE, 4.0),
+    (0, 0.03),
+    (1, 0.3),
+    (1, 1e-4),
+    (0, 0.1),
+    (0, 100.0),
+    (_HERE, 0.1),
+    (0, 0.01),
+    (0, 1e-3),
+    (_HERE, 100.0),
 )
 
 
@@ -46,8 +55,8 @@ class _Loop(NamedTuple):
     best: Point
     best_error: Array
     iterations: Array
-    restarts: Array
-    age: Array  # iterations since the last restart
+    search: Array  # row of the list of searches
+    age: Array  # iterations since it began
     converged: Array
     finite: Array
 
@@ -58,21 +67,19 @@ def solve(
     """Bring a point, the problem's own if None, to the kappa point of the problem."""
     # Single precision reaches its rounding limit before the tolerance squared.
     polish = jnp.finfo(kappa.dtype).eps < 1e-12
-    v_start = problem.start()
-    rows_start = problem.rows(v_start)
+    starts = problem.starts()
+    places = starts, jax.vmap(problem.rows)(starts)
     one = jnp.ones((), kappa.dtype)
-    if first is None:
-        first = problem.centered(v_start, rows_start, one, kappa)
+
+    def begun(search: Array, v: Array, rows: Rows) -> Point:
+        which, factor = (jnp.asarray(c)[search] for c in zip(*_SEARCHES, strict=True))
+        v, rows = jax.tree.map(
+            lambda a, b: jnp.where(which == _HERE, a, b[which]), (v, rows), places
+        )
+        return problem.centered(v, rows, factor.astype(v.dtype), kappa)
 
     def running(loop: _Loop) -> Array:
         return ~loop.converged & loop.finite & (loop.iterations < max_iterations)
-
-    def restarted(loop: _Loop, rows: Rows) -> Point:
-        columns = zip(*_RESTARTS, strict=True)
-        here, factor = (jnp.asarray(c)[loop.restarts % len(_RESTARTS)] for c in columns)
-        v = jnp.where(here, loop.x.v, v_start)
-        rows = jax.tree.map(lambda a, b: jnp.where(here, a, b), rows, rows_start)
-        return problem.centered(v, rows, factor.astype(v.dtype), kappa)
 
     def body(loop: _Loop) -> _Loop:
         rows, tangent = problem.linearize(loop.x.v)
@@ -82,7 +89,8 @@ def solve(
         system = newton_system(problem, tangent, loop.x)
         x, length = advance(problem, system, equations, loop.x, kappa)
         stalled = (length < _JAMMED) | (loop.age >= _PATIENCE) | ~_all_finite(x)
-        x = _choose(stalled, restarted(loop, rows), x)
+        search = (loop.search + stalled) % len(_SEARCHES)
+        x = _choose(stalled, begun(search, loop.x.v, rows), x)
         finite = jnp.isfinite(error) & _all_finite(x)
         # The step from a converged point is the polish: it squares the residual, or, at the
         # rounding limit, is not taken.
@@ -92,13 +100,15 @@ def solve(
             best=_choose(better, loop.x, loop.best),
             best_error=jnp.where(better, error, loop.best_error),
             iterations=loop.iterations + 1,
-            restarts=loop.restarts + stalled,
+            search=search,
             age=jnp.where(stalled, 0, loop.age + 1),
             converged=converged,
             finite=finite | converged,
         )
 
     zero = jnp.asarray(0)
+    if first is None:
+        first = begun(zero, *jax.tree.map(lambda a: a[0], places))
     finite = _all_finite(first)
     loop = _Loop(first, first, jnp.inf * one, zero, zero, zero, jnp.asarray(False), finite)
     last = lax.while_loop(running, body, loop)

@@ -102,8 +102,8 @@ class Problem(Protocol):
         """The linear part of `radius`."""
         ...
 
-    def start(self) -> Array:
-        """The v (n,) to start from."""
+    def starts(self) -> Array:
+        """Values of v to start from, (k, n): the first one, then others."""
         ...
 
     def centered(self, v: Array, rows: Rows, factor: Array, kappa: Array) -> Point:
