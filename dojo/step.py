@@ -63,6 +63,7 @@ class StepInfo:
         kappa: () the central-path parameter in force.
         contacts: the contact candidates.
         limit_impulse: (2 nlimit,) [N s or N m s], at the lower, then the upper limits.
+        frictionloss_impulse: (nd,) [N s or N m s], dry friction on the dofs `topology.dry_dofs`.
         grad_converged: () bool, whether the point that derivatives are taken at was solved for;
             differs from `converged` only when `grad_kappa` is set.
     """
@@ -74,6 +75,7 @@ class StepInfo:
     kappa: Array
     contacts: Contacts
     limit_impulse: Array
+    frictionloss_impulse: Array
     grad_converged: Array
 
 
@@ -152,6 +154,7 @@ def _joined(infos: StepInfo) -> StepInfo:
         kappa=last.kappa,
         contacts=contacts,
         limit_impulse=infos.limit_impulse.sum(0),
+        frictionloss_impulse=infos.frictionloss_impulse.sum(0),
         grad_converged=infos.grad_converged.all(),
     )
 
@@ -220,6 +223,7 @@ def _result(problem: StepProblem, solution: Solution, kappa: Array) -> tuple[Sta
         kappa=kappa,
         contacts=_contacts(model, node, trial, x),
         limit_impulse=x.gamma[nc:],
+        frictionloss_impulse=x.b[0, model.topology.nc_friction :],
         grad_converged=converged,
     )
     return State(q=q, v=v), info
@@ -240,7 +244,7 @@ def _status(
 
 def _contacts(model: Model, node: Node, trial: Trial, x: Point) -> Contacts:
     nc = model.topology.nc
-    friction = mechanics.padded(x.b, nc)
+    friction = mechanics.padded(x.b[:, : model.topology.nc_friction], nc)
     impulse = jnp.concatenate([x.gamma[None, :nc], friction]) * node.weight
     return Contacts(
         gap=trial.touch.gap,

@@ -10,6 +10,7 @@ from jax import Array
 from dojo.math.vectors import dot, safe_norm
 from dojo.model.model import Model
 from dojo.physics import mechanics
+from dojo.physics.dry_friction import cones, largest_impulse
 from dojo.physics.mechanics import Derivative, Node, Trial
 from dojo.solver.problem import Point, Rows, Scales, Weights
 
@@ -78,11 +79,12 @@ class StepProblem:
         return self._rows(v, mechanics.move(self.model, self.node, v))
 
     def _rows(self, v: Array, trial: Trial) -> Rows:
-        zero = jnp.zeros_like(self.node.target), jnp.zeros((2, self.mu.shape[0]), v.dtype)
+        slip = mechanics.slip(self.model, self.node, v)
+        zero = jnp.zeros_like(self.node.target), jnp.zeros_like(slip)
         return Rows(
             balance=mechanics.balance(self.model, self.node, trial, v, *zero),
             gap=mechanics.gaps(self.model, self.node, trial),
-            slip=mechanics.slip(self.model, self.node, v),
+            slip=slip,
         )
 
     def linearize(self, v: Array) -> tuple[Rows, StepTangent]:
@@ -94,10 +96,11 @@ class StepProblem:
         return mechanics.pull(self.model, self.node, gamma, b)
 
     def radius(self, gamma: Array) -> Array:
-        return self.mu * gamma[: self.mu.shape[0]]
+        return cones(self.mu * gamma[: self.mu.shape[0]], largest_impulse(self.model))
 
     def radius_rate(self, dgamma: Array) -> Array:
-        return self.mu * dgamma[: self.mu.shape[0]]
+        constant = jnp.zeros(len(self.model.topology.dry_dofs), dgamma.dtype)
+        return cones(self.mu * dgamma[: self.mu.shape[0]], constant)
 
     def starts(self) -> Array:
         """The present velocity, and that of the step without contacts and limits."""
@@ -110,7 +113,11 @@ class StepProblem:
         slack = jnp.maximum(rows.gap, length)
         gamma = jnp.maximum(s.balance * length, kappa) / slack
         radius = self.radius(gamma)
-        psi = jnp.sqrt(dot(rows.slip, rows.slip) + (s.slip * factor + kappa / radius) ** 2)
+        # The radius of a dry joint does not follow the impulses: psi makes up for it.
+        nf = self.mu.shape[0]
+        product = jnp.maximum(s.balance * s.slip * factor, kappa)
+        speed = cones(s.slip * factor + kappa / radius[:nf], product / radius[nf:])
+        psi = jnp.sqrt(dot(rows.slip, rows.slip) + speed**2)
         b = -0.5 * radius * rows.slip / psi
         point = Point(v=v, gamma=gamma, slack=slack, b=b, psi=psi, eta=rows.slip)
         return jax.tree.map(jax.lax.stop_gradient, point)

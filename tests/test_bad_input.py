@@ -152,7 +152,6 @@ UNSUPPORTED = {
     "tendon damper": (hinged(TENDON.format('damping="1"')), "tendon", "cable"),
     "tendon friction": (hinged(TENDON.format('frictionloss="1"')), "tendon", "cable"),
     "tendon armature": (hinged(TENDON.format('armature="1"')), "tendon", "cable"),
-    "frictionloss": (hinged(joint='frictionloss=".1"'), "frictionloss", "joints hinge"),
     "ball limit": (mjcf(BALL_JOINT.format("shoulder")), "ball limit", "shoulder"),
     "muscle": (actuator('<muscle name="a" joint="hinge"/>'), "actuator", r"a \(activation"),
     "integrator": (
@@ -237,18 +236,18 @@ def test_an_unsupported_feature_is_refused_by_name(xml, feature, detail):
 
 
 def test_every_feature_is_reported_at_once():
-    xml = hinged(TENDON.format('stiffness="1"'), joint='frictionloss="1"')
-    with pytest.raises(dojo.UnsupportedFeature, match=r"ignore=\['frictionloss', 'tendon'\]"):
+    xml = hinged(TENDON.format('stiffness="1"'), option='<option density="1"/>')
+    with pytest.raises(dojo.UnsupportedFeature, match=r"ignore=\['fluid', 'tendon'\]"):
         dojo.load(xml)
     with pytest.raises(dojo.UnsupportedFeature, match=r"ignore=\['tendon'\]"):
-        dojo.load(xml, ignore="frictionloss")
-    assert dojo.load(xml, ignore=["tendon", "frictionloss"]).nv == 1
+        dojo.load(xml, ignore="fluid")
+    assert dojo.load(xml, ignore=["tendon", "fluid"]).nv == 1
     assert dojo.load(xml, ignore="all").nv == 1
 
 
 @pytest.mark.parametrize(
     ("ignore", "hint"),
-    [("frictionlos", "'frictionloss'"), (["tendon", "tendons"], "'tendon'"), ("equalty", "'equal")],
+    [("gravcom", "'gravcomp'"), (["tendon", "tendons"], "'tendon'"), ("equalty", "'equal")],
 )
 def test_a_misspelled_ignore(ignore, hint):
     with pytest.raises(ValueError, match=f"no such feature. Did you mean {hint}") as caught:

@@ -117,6 +117,56 @@ def test_joint_parameters():
     )
 
 
+def test_dry_friction_of_each_degree_of_freedom():
+    """The file's value on all dofs of a ball or free joint, as in MuJoCo."""
+    free = BALL.format("").replace('<freejoint name="root"/>', "{}")
+    free = free.format('<joint name="root" type="free" frictionloss=".3"/>')
+    arm = ARM.format('type="ball" frictionloss=".2"')
+    knee = '<body pos="5 0 0"><joint name="{}"/><joint name="{}" type="slide" {}/>' + (
+        '<geom size=".1" contype="0" conaffinity="0"/></body>'
+    )
+    arm = arm.replace("<geom", '<geom contype="0" conaffinity="0"')
+    model = dojo.load(mjcf(free + arm + knee.format("knee", "rail", 'frictionloss="4"')))
+    expected = [0.3] * 6 + [0.2] * 3 + [0.0, 4.0]
+    np.testing.assert_array_equal(model.dof_frictionloss, expected)
+    assert model.topology.dry_dofs.tolist() == [*range(9), 10]
+    assert model.topology.v_names[5:11] == (
+        *("root[5]", "hinge[0]", "hinge[1]", "hinge[2]"),
+        *("knee", "rail"),
+    )
+
+
+def test_dry_friction_of_a_urdf():
+    xml = """<robot name="r"><link name="base"/>
+      <link name="arm"><inertial><mass value="1"/><inertia ixx="1" iyy="1" izz="1" ixy="0" ixz="0"
+        iyz="0"/></inertial></link>
+      <joint name="j" type="continuous"><parent link="base"/><child link="arm"/>
+        <axis xyz="0 0 1"/><dynamics damping="0.5" friction="0.25"/></joint></robot>"""
+    model = dojo.load(xml)
+    np.testing.assert_array_equal(model.dof_frictionloss, [0.25])
+    np.testing.assert_array_equal(model.dof_damping, [0.5])
+    assert model.topology.dry_dofs.tolist() == [0]
+
+
+@pytest.mark.parametrize("flag", ["frictionloss", "constraint"])
+def test_disable_flags_switch_dry_friction_off(flag):
+    off = f'<option><flag {flag}="disable"/></option>'
+    model = dojo.load(hinged(joint='frictionloss="1"', option=off))
+    np.testing.assert_array_equal(model.dof_frictionloss, [0])
+    assert len(model.topology.dry_dofs) == 0
+
+
+def test_replace_knows_which_joints_have_dry_friction():
+    model = dojo.load(mjcf(ARM.format('frictionloss="1"/><joint name="other" type="slide"')))
+    dry, wet = model.topology.dry_dofs[0], 1 - model.topology.dry_dofs[0]
+    changed = model.replace(dof_frictionloss=model.dof_frictionloss.at[dry].set(0.0))
+    np.testing.assert_array_equal(changed.dof_frictionloss, [0, 0])
+    assert changed.topology is model.topology
+    for values in (0.5, model.dof_frictionloss.at[wet].set(0.5)):
+        with pytest.raises(dojo.ModelError, match="joint other, .*loaded without.*in the file"):
+            model.replace(dof_frictionloss=values)
+
+
 def test_joint_limits():
     model = dojo.load(
         mjcf("""
@@ -498,6 +548,8 @@ def test_replace_broadcasts_scalars_and_keeps_the_dtype(quadruped):
         ({"geom_friction": -0.1}, "geom_friction: entry 0 is negative"),
         ({"dof_damping": -0.1}, "dof_damping: entry 0 is negative"),
         ({"dof_armature": -0.1}, "dof_armature: entry 0 is negative"),
+        ({"dof_frictionloss": -0.1}, "dof_frictionloss: entry 0 is negative"),
+        ({"dof_frictionloss": 0.1}, r"entry 0, joint .*without dry friction.*frictionloss"),
         ({"timestep": 0.0}, "timestep = 0.0: must be positive"),
         ({"timestep": -0.01}, "timestep = -0.01: must be positive"),
     ],
@@ -562,8 +614,8 @@ def test_a_plain_model_has_no_note_of_an_approximation():
 
 
 def test_what_is_ignored_on_request_is_noted():
-    model = dojo.load(hinged(joint='frictionloss="1"'), ignore="frictionloss")
-    assert "ignored on request, frictionloss: joints hinge" in model.topology.notes
+    model = dojo.load(hinged(option='<option density="1"/>'), ignore="fluid")
+    assert "ignored on request, fluid: density 1, viscosity 0" in model.topology.notes
 
 
 def test_a_hull_with_many_corners_is_reduced_and_the_loss_is_noted():

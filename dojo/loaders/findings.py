@@ -9,7 +9,6 @@ FEATURES = {
     "body-body collision": "contacts between two moving bodies, or with a static body not a plane",
     "equality": "equality constraints: connect, weld, joint, tendon",
     "tendon": "tendons that carry a limit, spring, damper or friction",
-    "frictionloss": "dry friction in joints or tendons",
     "ball limit": "limits on ball joints",
     "actuator": "actuators beyond motor, position and velocity on hinge and slide joints",
     "mocap": "mocap bodies",

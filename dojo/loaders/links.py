@@ -99,6 +99,8 @@ def _joint_parameters(m: mujoco.MjModel, kinds: tuple[JointKind, ...]) -> dict[s
     hinge_or_ball = np.array([k in ("hinge", "ball") for k in kinds], dtype=bool)
     spring = not disabled(m, _DISABLE.mjDSBL_SPRING)
     damper = not disabled(m, _DISABLE.mjDSBL_DAMPER)
+    constraint = not disabled(m, _DISABLE.mjDSBL_CONSTRAINT)
+    dry = constraint and not disabled(m, _DISABLE.mjDSBL_FRICTIONLOSS)
     return {
         "joint_axis": np.where(scalar[:, None], m.jnt_axis, 0.0),
         "joint_anchor": np.where(hinge_or_ball[:, None], m.jnt_pos, 0.0),
@@ -107,6 +109,7 @@ def _joint_parameters(m: mujoco.MjModel, kinds: tuple[JointKind, ...]) -> dict[s
         "spring_ref": m.qpos_spring.copy(),
         "dof_damping": m.dof_damping * damper,
         "dof_armature": m.dof_armature.copy(),
+        "dof_frictionloss": m.dof_frictionloss * dry,
         "q_rest": m.qpos0.copy(),
     }
 

@@ -57,6 +57,7 @@ def load(
     contacts, contact_parameters = read_contacts(m, geoms, found)
     found.raise_if_unsupported(name)
     limited, force_limited, ranges = _limits(m)
+    dry_dofs = np.flatnonzero(links.parameters["dof_frictionloss"])
     topology = Topology(
         parent=links.parent,
         joint_kind=links.kinds,
@@ -64,6 +65,7 @@ def load(
         joint_names=links.joint_names,
         limited=limited,
         force_limited_joints=force_limited,
+        dry_dofs=dry_dofs,
         actuators=actuators,
         actuator_names=actuator_names,
         geom_kind=geoms.kinds,

@@ -30,9 +30,6 @@ def _joints(m: mujoco.MjModel, found: Findings) -> None:
     ]
     if ball and not disabled(m, _DISABLE.mjDSBL_LIMIT):
         found.refuse("ball limit", listing(ball))
-    dry = sorted({joint_name(m, m.dof_jntid[d]) for d in np.flatnonzero(m.dof_frictionloss)})
-    if dry and not disabled(m, _DISABLE.mjDSBL_FRICTIONLOSS):
-        found.refuse("frictionloss", f"joints {listing(dry)}")
     for field in ("dof_dampingpoly", "jnt_stiffnesspoly", "jnt_springyield"):
         # Absent from older MuJoCo releases.
         if np.any(getattr(m, field, 0)):

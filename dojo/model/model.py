@@ -38,6 +38,7 @@ class Model:
     spring_ref: Array  # (nq,) configuration of the relaxed springs
     dof_damping: Array  # (nv,) [N m s/rad or N s/m]
     dof_armature: Array  # (nv,) [kg m2 or kg]
+    dof_frictionloss: Array  # (nv,) [N m or N] dry friction, zero but for topology.dry_dofs
     geom_pos: Array  # (ng, 3) [m], in the link (or world) frame
     geom_quat: Array  # (ng, 4)
     geom_size: Array  # (ng, 3) [m], MuJoCo's conventions
@@ -75,8 +76,9 @@ class Model:
         """A model with some parameters exchanged; shapes must match, scalars broadcast.
 
         Raises:
-            ModelError: unknown name, wrong shape, NaN, or a timestep, mass or size out of range
-                (concrete values only; traced values pass unchecked).
+            ModelError: unknown name, wrong shape, NaN, a timestep, mass or size out of range, or
+                dry friction in a joint that was loaded without (concrete values only; traced
+                values pass unchecked, and dry friction of such a joint has no effect).
         """
         fields = parameter_names()
         checked: dict[str, Any] = {}
@@ -87,6 +89,8 @@ class Model:
                     f"{close_matches(name, fields)} Parameters: {', '.join(fields)}."
                 )
             checked[name] = _checked(name, value, getattr(self, name))
+        if "dof_frictionloss" in checked:
+            _check_dry_dofs(self.topology, checked["dof_frictionloss"])
         return dataclasses.replace(self, **checked)
 
     def __repr__(self) -> str:
@@ -110,6 +114,7 @@ _NOT_NEGATIVE = (
     "pair_friction",
     "dof_damping",
     "dof_armature",
+    "dof_frictionloss",
 )
 
 
@@ -124,6 +129,20 @@ def _checked(name: str, value: Any, current: Array) -> Array:
     if not isinstance(array, jax.core.Tracer):
         check_values(name, np.asarray(array))
     return array
+
+
+def _check_dry_dofs(topology: Topology, frictionloss: Array) -> None:
+    """Which degrees of freedom have a friction cone is decided at load."""
+    if isinstance(frictionloss, jax.core.Tracer):
+        return
+    others = np.delete(np.arange(len(frictionloss)), topology.dry_dofs)
+    changed = others[np.asarray(frictionloss)[others] != 0]
+    if len(changed):
+        raise ModelError(
+            f"Model.replace(dof_frictionloss=...): entry {changed[0]}, joint "
+            f"{topology.v_names[changed[0]]}, would have no effect: the joint was loaded without "
+            "dry friction. Give it a frictionloss in the file, e.g. 0.01, or set the entry to 0."
+        )
 
 
 def check_values(name: str, values: np.ndarray) -> None:

@@ -113,6 +113,7 @@ class Topology(ContentHashed):
     joint_names: tuple[str, ...]
     limited: np.ndarray  # (nlimit,) scalar joints with limits
     force_limited_joints: np.ndarray  # (k,) scalar joints whose actuator force is limited
+    dry_dofs: np.ndarray  # (nd,) degrees of freedom with dry friction (frictionloss)
     actuators: Actuators
     actuator_names: tuple[str, ...]
     geom_kind: tuple[GeomKind, ...]
@@ -178,6 +179,11 @@ class Topology(ContentHashed):
     def q_names(self) -> tuple[str, ...]:
         """A readable name for each entry of q."""
         return _component_names(self, Q_WIDTH)
+
+    @functools.cached_property
+    def v_names(self) -> tuple[str, ...]:
+        """A readable name for each entry of v."""
+        return _component_names(self, V_WIDTH)
 
 
 def _component_names(topology: Topology, width: dict[str, int]) -> tuple[str, ...]:

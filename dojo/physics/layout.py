@@ -50,6 +50,17 @@ def layout(topology: Topology) -> Layout:
     )
 
 
+def placed(values: Array, index: np.ndarray, size: int) -> Array:
+    """Values (k,) at their indices of a vector of `size`, zero elsewhere."""
+    if not len(index):
+        return jnp.zeros(size, values.dtype)
+    padded = jnp.concatenate([values, jnp.zeros(1, values.dtype)])
+    # A gather: scattered additions are slow on every backend.
+    place = np.full(size, len(index))
+    place[index] = np.arange(len(index))
+    return jnp.take(padded, jnp.asarray(place))
+
+
 def assemble(parts: Sequence[tuple[np.ndarray, Array]], size: int) -> Array:
     """Put blocks (..., k) at their indices (k,) of a last axis of `size`; every index once."""
     index = np.concatenate([i.ravel() for i, _ in parts])

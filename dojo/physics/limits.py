@@ -7,6 +7,7 @@ import numpy as np
 from jax import Array
 
 from dojo.model.model import Model
+from dojo.physics.layout import placed
 
 
 class LimitTable(NamedTuple):
@@ -27,12 +28,9 @@ def limit_table(model: Model) -> LimitTable:
 
 def on_joints(model: Model, rows: Array) -> Array:
     """Sum of row values (2 nlimit,) on the degrees of freedom they act on, (nv,)."""
-    n = len(model.topology.limited)
-    padded = jnp.concatenate([rows[:n] + rows[n:], jnp.zeros(1, rows.dtype)])
-    # A gather: scattered additions are slow on every backend.
-    place = np.full(model.nv, n)
-    place[model.topology.v_start[model.topology.limited]] = np.arange(n)
-    return jnp.take(padded, jnp.asarray(place))
+    t = model.topology
+    n = len(t.limited)
+    return placed(rows[:n] + rows[n:], t.v_start[t.limited], model.nv)
 
 
 def limit_gap(model: Model, q: Array) -> Array:

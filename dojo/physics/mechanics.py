@@ -27,6 +27,7 @@ from dojo.physics.collision import (
     screws,
     touch,
 )
+from dojo.physics.dry_friction import cones, joint_slip, on_dofs
 from dojo.physics.forces import Impulse, actuator_impulse, external_impulse, passive_impulse
 from dojo.physics.inertia import centers_of_mass, joint_forces, joint_space, mass_matrix_at
 from dojo.physics.interval import Interval, interval, interval_derivative
@@ -149,23 +150,23 @@ def move(model: Model, node: Node, v: Array) -> Trial:
 
 
 def balance(model: Model, node: Node, trial: Trial, v: Array, gamma: Array, b: Array) -> Array:
-    """Momentum balance with impulses gamma (nc + 2 nlimit,), b (2, nf): docs/theory.md."""
+    """Momentum balance with impulses gamma (nc + 2 nlimit,), b (2, nf + nd): docs/theory.md."""
     free = model.dof_armature * v - node.momentum - node.impulse.constant + node.impulse.drag * v
     links = trial.interval.momentum - contact_wrench(model, node, gamma, b)
-    return joint_forces(model, node.axes, links) + free - limit_impulse(model, node, gamma)
+    return joint_forces(model, node.axes, links) + free - joint_impulse(model, node, gamma, b)
 
 
 def pull(model: Model, node: Node, gamma: Array, b: Array) -> Array:
-    """Generalized impulse (nv,) of contacts and limits."""
+    """Generalized impulse (nv,) of contacts, limits and dry friction."""
     wrench = contact_wrench(model, node, gamma, b)
-    return joint_forces(model, node.axes, wrench) + limit_impulse(model, node, gamma)
+    return joint_forces(model, node.axes, wrench) + joint_impulse(model, node, gamma, b)
 
 
 def contact_wrench(model: Model, node: Node, gamma: Array, b: Array) -> Array:
     """Contact impulses on the links as wrenches about the world origin, (6, nl)."""
-    nc, nf = node.weight.shape[0], b.shape[1]
+    nc, nf = node.weight.shape[0], node.contacts.friction.shape[0]
     wrench = node.screw[:, 0] * (gamma[:nc] * node.weight)
-    friction = total(node.screw[:, 1:, :nf] * (b * node.weight[:nf]), axis=1)
+    friction = total(node.screw[:, 1:, :nf] * (b[:, :nf] * node.weight[:nf]), axis=1)
     return by_link(model, wrench + padded(friction, nc))
 
 
@@ -178,10 +179,11 @@ def padded(frictional: Array, nc: int) -> Array:
     return jnp.concatenate([frictional, zero], axis=-1)
 
 
-def limit_impulse(model: Model, node: Node, gamma: Array) -> Array:
-    """Impulses of the joint limits on their joints, (nv,)."""
+def joint_impulse(model: Model, node: Node, gamma: Array, b: Array) -> Array:
+    """Impulses of limits and dry friction on their joints, (nv,)."""
+    nc, nf = node.weight.shape[0], node.contacts.friction.shape[0]
     sign = jnp.asarray(limit_table(model).sign, gamma.dtype)
-    return on_joints(model, sign * gamma[node.weight.shape[0] :])
+    return on_joints(model, sign * gamma[nc:]) + on_dofs(model, b[0, nf:])
 
 
 def gaps(model: Model, node: Node, trial: Trial) -> Array:
@@ -190,10 +192,11 @@ def gaps(model: Model, node: Node, trial: Trial) -> Array:
 
 
 def slip(model: Model, node: Node, v: Array) -> Array:
-    """Tangential contact velocity of the frictional candidates, (2, nf) [m/s]."""
+    """Tangential velocity of the frictional candidates [m/s], then of the dry dofs: (2, nf + nd)."""
     twist = at_contacts(model, link_twists(model, node.axes, v))
     nf = node.contacts.friction.shape[0]
-    return total(node.screw[:, 1:, :nf] * twist[:, None, :nf], axis=0)
+    contacts = total(node.screw[:, 1:, :nf] * twist[:, None, :nf], axis=0)
+    return cones(contacts, joint_slip(model, v))
 
 
 class Derivative(NamedTuple):
@@ -215,7 +218,7 @@ def differentiate(model: Model, node: Node, trial: Trial, v: Array) -> Derivativ
 
 
 def rates(model: Model, node: Node, d: Derivative, dv: Array) -> tuple[Array, Array]:
-    """Derivatives of `gaps` (nc + 2 nlimit,) and `slip` (2, nf) along dv."""
+    """Derivatives of `gaps` (nc + 2 nlimit,) and `slip` (2, nf + nd) along dv."""
     h, table = model.timestep, limit_table(model)
     twist = at_contacts(model, link_twists(model, d.axes, dv))
     limits = table.sign.astype(dv.dtype) * dv[table.dof]
@@ -228,7 +231,7 @@ def condensed(
     """d balance / d v with impulses that answer the rows by these weights: (nv, nv).
 
     d gamma = -normal d gap (nc + 2 nlimit,), d b = -coupling d gap - tangent d slip, (2, nf) and
-    (2, 2, nf).
+    (2, 2, nf + nd): the friction of a dry dof answers no gap.
     """
     h = model.timestep
     nc, nf = node.weight.shape[0], coupling.shape[1]
@@ -236,13 +239,13 @@ def condensed(
     sides = node.screw[:, 1:, :nf] * node.weight[:nf]
     pushed = pushed + padded(total(sides * coupling, axis=1), nc)
     by_gap = pushed[:, None] * (h * d.screw)
-    dragged = total(sides[:, :, None] * tangent, axis=1)  # (6, 2, nf)
+    dragged = total(sides[:, :, None] * tangent[:, :, :nf], axis=1)  # (6, 2, nf)
     by_slip = total(dragged[:, None] * node.screw[None, :, 1:, :nf], axis=2)
     # Gaps answer the end of the step, slips its start: two sets of axes on the right.
     blocks = jnp.concatenate([d.blocks + by_link(model, by_gap), by_link(model, by_slip)], axis=1)
     stiffness = joint_space(model, blocks, node.axes, jnp.concatenate([d.axes, node.axes]))
-    limits = on_joints(model, h * normal[nc:])
-    return stiffness + jnp.diag(model.dof_armature + node.impulse.drag + limits)
+    joints = on_joints(model, h * normal[nc:]) + on_dofs(model, tangent[0, 0, nf:])
+    return stiffness + jnp.diag(model.dof_armature + node.impulse.drag + joints)
 
 
 def arrive(model: Model, node: Node, trial: Trial, v: Array, defect: Array) -> tuple[Array, Array]:

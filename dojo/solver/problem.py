@@ -1,15 +1,16 @@
 """The problem the solver accepts, and the point it works on.
 
-A cone complementarity problem in v (n,), with m inequality rows, the first f of which carry a
-second-order friction cone of three dimensions:
+A cone complementarity problem in v (n,), with m inequality rows and c second-order friction cones
+of three dimensions. The first f cones belong to the first f rows, their radius is mu gamma; that of
+the others is constant:
 
     F(v) = N^T gamma + T^T b
     slack = g(v) >= 0,   gamma >= 0,   gamma slack = kappa
     eta = T v (two tangential components a cone)
-    (mu gamma, b) o (psi, eta) = kappa e      both in the second-order cone Q3
+    (radius, b) o (psi, eta) = kappa e      both in the second-order cone Q3
 
 `o` is the Jordan product and e = (1, 0, 0) its identity. N need not be the derivative of g.
-Layout is component first (see `dojo.math`): b and eta are (2, f).
+Layout is component first (see `dojo.math`): b and eta are (2, c).
 """
 
 from typing import NamedTuple, Protocol
@@ -26,9 +27,9 @@ class Point(NamedTuple):
     v: Array  # (n,)
     gamma: Array  # (m,)
     slack: Array  # (m,)
-    b: Array  # (2, f)
-    psi: Array  # (f,)
-    eta: Array  # (2, f)
+    b: Array  # (2, c)
+    psi: Array  # (c,)
+    eta: Array  # (2, c)
 
 
 class Rows(NamedTuple):
@@ -36,7 +37,7 @@ class Rows(NamedTuple):
 
     balance: Array  # F(v), (n,)
     gap: Array  # g(v), (m,)
-    slip: Array  # T v, (2, f)
+    slip: Array  # T v, (2, c)
 
 
 class Residual(NamedTuple):
@@ -44,9 +45,9 @@ class Residual(NamedTuple):
 
     balance: Array  # F(v) - N^T gamma - T^T b, (n,)
     gap: Array  # slack - g(v), (m,)
-    slip: Array  # eta - T v, (2, f)
+    slip: Array  # eta - T v, (2, c)
     impact: Array  # gamma slack - kappa, (m,)
-    cone: Array  # Jordan product beta o eta - kappa e, (3, f)
+    cone: Array  # Jordan product beta o eta - kappa e, (3, c)
 
 
 class Scales(NamedTuple):
@@ -68,14 +69,14 @@ class Weights(NamedTuple):
 
     normal: Array  # (m,)
     coupling: Array  # (2, f)
-    tangent: Array  # (2, 2, f)
+    tangent: Array  # (2, 2, c)
 
 
 class Tangent(Protocol):
     """The derivative of a problem's functions at one v."""
 
     def rates(self, dv: Array) -> tuple[Array, Array]:
-        """Derivatives of gap (m,) and slip (2, f) along dv."""
+        """Derivatives of gap (m,) and slip (2, c) along dv."""
         ...
 
     def condensed(self, weights: Weights) -> Array:
@@ -88,14 +89,14 @@ class Problem(Protocol):
 
     @property
     def mu(self) -> Array:
-        """Friction coefficients (f,), positive."""
+        """Friction coefficients of the rows that carry a cone, (f,), positive."""
         ...
 
     @property
     def scales(self) -> Scales: ...
 
     def radius(self, gamma: Array) -> Array:
-        """First components of the beta, (f,), affine in gamma."""
+        """First components of the beta, (c,), positive, affine in gamma."""
         ...
 
     def radius_rate(self, dgamma: Array) -> Array:
@@ -133,7 +134,7 @@ def residual(problem: Problem, rows: Rows, x: Point, kappa: Array) -> Residual:
 
 
 def cone_vectors(problem: Problem, x: Point) -> tuple[Array, Array]:
-    """beta = (radius, b) and eta = (psi, slip) of a point, (3, f) each."""
+    """beta = (radius, b) and eta = (psi, slip) of a point, (3, c) each."""
     beta = jnp.concatenate([problem.radius(x.gamma)[None], x.b])
     return beta, jnp.concatenate([x.psi[None], x.eta])
 
