@@ -113,10 +113,10 @@ class StepProblem:
         slack = jnp.maximum(rows.gap, length)
         gamma = jnp.maximum(s.balance * length, kappa) / slack
         radius = self.radius(gamma)
-        # The radius of a dry joint does not follow the impulses: psi makes up for it.
+        # The radius of a dry joint does not follow the impulses: its psi makes up for that.
         nf = self.mu.shape[0]
         product = jnp.maximum(s.balance * s.slip * factor, kappa)
-        speed = cones(s.slip * factor + kappa / radius[:nf], product / radius[nf:])
+        speed = s.slip * factor + cones(kappa / radius[:nf], product / radius[nf:])
         psi = jnp.sqrt(dot(rows.slip, rows.slip) + speed**2)
         b = -0.5 * radius * rows.slip / psi
         point = Point(v=v, gamma=gamma, slack=slack, b=b, psi=psi, eta=rows.slip)

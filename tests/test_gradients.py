@@ -53,7 +53,7 @@ def richardson(function, scale):
     return (4 * central(scale / 2) - central(scale)) / 3
 
 
-def check_linearize(model, q, v, u, kappa, rtol=1e-6):
+def check_linearize(model, q, v, u, kappa, rtol=1e-6, step=0.02):
     a, b = jacobians(model, q, v, u, kappa)
     jacobian = np.concatenate([a, b], axis=1)
     center, _ = advance(model, q, v, u, kappa)
@@ -67,7 +67,7 @@ def check_linearize(model, q, v, u, kappa, rtol=1e-6):
             assert info.converged
             return np.concatenate([difference(model, center.q, after.q), after.v])
 
-        expected = richardson(moved, min(1e-4, 0.02 * kappa))
+        expected = richardson(moved, min(1e-4, step * kappa))
         error = np.abs(jacobian @ direction - expected).max() / np.abs(expected).max()
         assert error < rtol, error
 
@@ -109,6 +109,45 @@ def test_hopper_jacobians_at_a_joint_limit(kappa):
     assert info.limit_impulse.max() > 1e-3
 
 
+ARM = """
+<mujoco><option timestep="0.01"><flag contact="disable"/></option><worldbody>
+  <body><joint name="a" axis="0 1 0" frictionloss="0.8" damping="0.1"/>
+    <geom type="capsule" fromto="0 0 0 .1 0 -.4" size=".02" mass="1"/>
+    <body pos=".1 0 -.4"><joint type="ball" frictionloss="0.05"/>
+      <geom type="capsule" fromto="0 0 0 .1 .1 -.2" size=".02" mass=".3"/></body></body>
+</worldbody><actuator><motor joint="a"/></actuator></mujoco>"""
+ARM_SPEEDS = {
+    "stick": [0.0, 0, 0, 0],
+    "slide": [2.0, 1.0, -0.5, 3.0],
+    "stop": [0.005, -0.02, 0, 0.01],
+}
+
+
+@pytest.fixture(scope="module")
+def arm():
+    """Dry friction in a hinge and a ball joint."""
+    return dojo.load(ARM)
+
+
+@pytest.mark.parametrize("kappa", [*KAPPAS, 1e-6])
+@pytest.mark.parametrize("name", ARM_SPEEDS)
+def test_dry_friction_jacobians(arm, name, kappa):
+    """The smoothing width kappa / r is 125 kappa and more here: r = 0.008 N m s and less."""
+    q = dojo.init(arm, q=[0.05, 1, 0.02, 0.01, 0]).q
+    check_linearize(arm, q, jnp.array(ARM_SPEEDS[name]), jnp.array([0.3]), kappa, step=5.0)
+
+
+@pytest.mark.parametrize("name", ARM_SPEEDS)
+def test_forward_equals_reverse_with_dry_friction(arm, name):
+    state = dojo.init(arm, q=[0.05, 1, 0.02, 0.01, 0], v=ARM_SPEEDS[name])
+
+    def loss(model, q, v, u, kappa):
+        after, info = advance(model, q, v, u, kappa)
+        return jnp.sum(after.q) + after.v @ after.v + jnp.sum(info.frictionloss_impulse)
+
+    check_modes(loss, (arm, state.q, state.v, jnp.array([0.3]), jnp.asarray(1e-5)))
+
+
 def test_forward_equals_reverse(box):
     """d(loss)/d(state, control, every float leaf) in both modes."""
     state = dojo.init(box, q=BOX_STATES["impact"][0], v=BOX_STATES["impact"][1])
@@ -119,8 +158,12 @@ def test_forward_equals_reverse(box):
         out = weights @ jnp.concatenate([after.q, after.v])
         return out + jnp.sum(info.contacts.impulse) + jnp.sum(info.contacts.gap)
 
-    inputs = (box, state.q, state.v, jnp.asarray(1e-4))
-    reverse = jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3)))(*inputs)
+    check_modes(loss, (box, state.q, state.v, jnp.asarray(1e-4)))
+
+
+def check_modes(loss, inputs):
+    """Both modes give the same derivative along a random direction of all inputs."""
+    reverse = jax.jit(jax.grad(loss, argnums=tuple(range(len(inputs)))))(*inputs)
     rng = np.random.default_rng(2)
     tangents = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)), inputs)
     forward = jax.jit(lambda x, dx: jax.jvp(loss, x, dx)[1])(inputs, tangents)
@@ -148,6 +191,7 @@ PARAMETERS = [
     "spring_ref",
     "dof_damping",
     "dof_armature",
+    "dof_frictionloss",
     "geom_pos",
     "geom_quat",
     "geom_size",
@@ -164,11 +208,11 @@ CRAWLER = """
   <body pos="0 0 0.16" euler="4 3 10"><freejoint/>
     <geom type="box" size=".1 .06 .03" mass="1" friction="0.7"/>
     <body pos=".1 0 0"><joint name="a" axis="0 1 0.1" pos="0 0 .01" damping=".05" armature=".01"
-        stiffness="2" springref="10" range="-40 25" limited="true"/>
+        stiffness="2" springref="10" range="-40 25" limited="true" frictionloss="0.1"/>
       <geom type="capsule" fromto="0 0 0 .06 0 -.09" size=".02" mass=".3" friction="0.5"/>
     </body>
     <body pos="-.1 0 0"><joint name="b" type="slide" axis="0.1 0 1" range="-.05 .05"
-        limited="true"/>
+        limited="true" frictionloss="2"/>
       <geom type="cylinder" size=".03 .05" pos="0 0 -.05" mass=".2" friction="0.6"/>
     </body>
   </body></worldbody>
@@ -194,6 +238,7 @@ def outputs():
         after, info = advance(model, q, v, u, 1e-3)
         contacts = info.contacts
         parts = [after.q, after.v, contacts.impulse.ravel(), contacts.gap, contacts.point.ravel()]
+        parts.append(info.frictionloss_impulse)
         return jnp.concatenate(parts)
 
     def rate(model, direction, q, v, u):
@@ -214,6 +259,8 @@ def test_parameter_derivatives(crawler, outputs, name):
     value = getattr(model, name)
     assert value.size
     change = np.random.default_rng(5).normal(size=value.shape) * max(1.0, abs(value).max())
+    if name == "dof_frictionloss":
+        change = value * change
     # joint_range moves limits whose distance is 1e-2: the step must stay small beside it.
     step = 1e-6
     direction = exchanged(jax.tree.map(jnp.zeros_like, model), name, change)

@@ -192,7 +192,7 @@ def gaps(model: Model, node: Node, trial: Trial) -> Array:
 
 
 def slip(model: Model, node: Node, v: Array) -> Array:
-    """Tangential velocity of the frictional candidates [m/s], then of the dry dofs: (2, nf + nd)."""
+    """Tangential velocity of the frictional candidates, then of the dry dofs: (2, nf + nd)."""
     twist = at_contacts(model, link_twists(model, node.axes, v))
     nf = node.contacts.friction.shape[0]
     contacts = total(node.screw[:, 1:, :nf] * twist[:, None, :nf], axis=0)
