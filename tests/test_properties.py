@@ -42,15 +42,16 @@ def test_a_cone_step_stays_inside_and_ends_at_the_boundary(seed, n, dtype):
     assert (length > 0).all()
     assert not np.isnan(length).any()
     x, d = np.asarray(x, float), np.asarray(d, float)
-    reach = np.where(np.isfinite(length), length, 1e3)
+    bounded = length < 1e10
+    reach = np.where(bounded, length, 1e3)
     # Rounding of the margin, relative to it.
     slack = 200 * np.finfo(dtype).eps * (np.abs(x) + reach * np.abs(d)).max(0) / 1e-3
     for share in (0.5, 0.99):
         end = x + share * reach * d
         assert (end[0] - np.linalg.norm(end[1:], axis=0) > -slack).all()
-    end = (x + length * d)[:, np.isfinite(length)]
+    end = (x + reach * d)[:, bounded]
     off = np.abs(end[0] - np.linalg.norm(end[1:], axis=0))
-    assert (off <= slack[np.isfinite(length)]).all()
+    assert (off <= slack[bounded]).all()
 
 
 @relaxed
@@ -61,7 +62,7 @@ def test_an_orthant_step_ends_at_zero(seed, n, dtype):
     d = jnp.asarray(rng.normal(size=n), dtype)
     length = np.asarray(orthant_step(x, d))
     falling = np.asarray(d) < 0
-    assert np.isinf(length[~falling]).all()
+    assert (length[~falling] > 1e15).all()
     np.testing.assert_allclose(
         length[falling] * -np.asarray(d)[falling], np.asarray(x)[falling], rtol=1e-5
     )

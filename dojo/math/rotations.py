@@ -6,7 +6,7 @@ Component first. `q` maps body coordinates to the world; a right factor is a bod
 import jax.numpy as jnp
 from jax import Array
 
-from dojo.math.vectors import cross, dot, safe_norm
+from dojo.math.vectors import at_least, cross, dot, safe_norm
 
 
 def normalize(q: Array) -> Array:
@@ -64,7 +64,7 @@ def exponential(rotation: Array) -> Array:
     """Quaternion of a rotation vector (axis times angle, rad)."""
     angle = safe_norm(rotation)
     small = angle < 1e-4
-    safe = jnp.where(small, 1.0, angle)
+    safe = at_least(angle, 1e-4)
     # sin(a/2)/a to fourth order: the quotient loses digits near zero.
     ratio = jnp.where(small, 0.5 - angle**2 / 48.0, jnp.sin(0.5 * safe) / safe)
     return jnp.concatenate([jnp.cos(0.5 * angle)[None], ratio * rotation])
@@ -75,6 +75,6 @@ def logarithm(q: Array) -> Array:
     q = jnp.where(q[0] < 0, -q, q)
     sine = safe_norm(q[1:])
     small = sine < 1e-4
-    safe = jnp.where(small, 1.0, sine)
+    safe = at_least(sine, 1e-4)
     ratio = jnp.where(small, 2.0 + sine**2 / 3.0, 2.0 * jnp.arctan2(safe, q[0]) / safe)
     return ratio * q[1:]

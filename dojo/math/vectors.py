@@ -69,8 +69,19 @@ def skew(v: Array) -> Array:
 def safe_norm(v: Array, axis: int = 0) -> Array:
     """Euclidean norm whose derivative at zero is zero instead of NaN."""
     square = jnp.sum(v * v, axis=axis)
-    positive = square > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
+    # Large enough for its power -3/2, in second derivatives, to be finite.
+    smallest = float(jnp.finfo(square.dtype).tiny) ** (2 / 3)
+    return jnp.where(square > smallest, jnp.sqrt(at_least(square, smallest)), 0.0)
+
+
+def at_least(x: Array, floor: float | None = None) -> Array:
+    """`x`, but not below a positive number, the smallest of its type if not given.
+
+    For denominators that are used only where they are larger. `where(x > 0, x, 1)` will not do:
+    a compiler that fuses may evaluate x twice, round it differently, and guard with the one sign
+    a quotient of the other.
+    """
+    return jnp.maximum(x, jnp.finfo(x.dtype).tiny if floor is None else floor)
 
 
 def contract(a: Array, b: Array) -> Array:

@@ -21,7 +21,16 @@ import numpy as np
 from jax import Array
 
 from dojo.math import rotations
-from dojo.math.vectors import contract, cross, dot, matmat, matvec, matvec_t, safe_norm
+from dojo.math.vectors import (
+    at_least,
+    contract,
+    cross,
+    dot,
+    matmat,
+    matvec,
+    matvec_t,
+    safe_norm,
+)
 from dojo.model.model import Model
 from dojo.model.topology import ContactGroup, Topology
 from dojo.physics.kinematics import Frames
@@ -138,7 +147,7 @@ def _lowest(m: Array) -> Array:
     s = safe_norm(m[:2])
     t = jnp.minimum(s / BLUNT, 1.0)
     blunt = t < 1
-    return m[:2] * jnp.where(blunt, t * (6 - t * (8 - 3 * t)) / BLUNT, 1 / jnp.where(blunt, 1.0, s))
+    return m[:2] * jnp.where(blunt, t * (6 - t * (8 - 3 * t)) / BLUNT, 1 / at_least(s, BLUNT))
 
 
 def touch(model: Model, c: Candidates, frames: Frames) -> Touch:
@@ -189,11 +198,11 @@ def _ellipsoid(size: Array, m: Array) -> tuple[Array, Array]:
 def _arc(middle: Array, m: Array) -> tuple[Array, Array]:
     """Support of the arc within REACH of `middle` (2, n) [m], and the point that has it."""
     radius = safe_norm(middle)
-    u = middle / jnp.where(radius > 0, radius, 1.0)
+    u = middle / at_least(radius)
     x, y = u[0] * m[0] + u[1] * m[1], u[0] * m[1] - u[1] * m[0]
     s = safe_norm(m[:2])
     inside = (x >= np.cos(REACH) * s) & (s > 0)
-    length = jnp.where(inside, s, 1.0)
+    length = at_least(s)
     cosine = jnp.where(inside, x / length, np.cos(REACH))
     sine = jnp.where(inside, y / length, jnp.where(y < 0, -np.sin(REACH), np.sin(REACH)))
     across = [u[0] * cosine - u[1] * sine, u[1] * cosine + u[0] * sine, jnp.zeros_like(s)]

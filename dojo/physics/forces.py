@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 
 from dojo.math import rotations
-from dojo.math.vectors import contract, cross, dot
+from dojo.math.vectors import at_least, contract, cross, dot
 from dojo.model.model import Model
 from dojo.model.topology import Topology
 from dojo.physics.inertia import joint_forces, link_inertia
@@ -62,7 +62,7 @@ def _felt(model: Model, inertia: Array) -> Array:
     table = layout(model.topology)
     x, y, z = jnp.moveaxis(link_inertia(model)[:, :, table.spinning], 1, 0)
     minors = cross(y, z)[0] + cross(z, x)[1] + cross(x, y)[2]
-    mean = 3.0 * dot(x, cross(y, z)) / jnp.where(minors > 0, minors, 1.0)
+    mean = 3.0 * dot(x, cross(y, z)) / at_least(minors)
     return assemble(
         [
             (table.scalar_v, inertia[table.scalar_v]),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from dojo.math.vectors import dot, outer, safe_norm
+from dojo.math.vectors import at_least, dot, outer, safe_norm
 
 
 def jordan(a: Array, b: Array) -> Array:
@@ -85,9 +85,8 @@ def scaling(beta: Array, eta: Array) -> Scaling:
 
 
 def orthant_step(x: Array, dx: Array) -> Array:
-    """Largest a with x + a dx >= 0 for each entry; infinite where nothing bounds it."""
-    leaving = dx < 0
-    return jnp.where(leaving, -x / jnp.where(leaving, dx, -1.0), jnp.inf)
+    """Largest a with x + a dx >= 0 for each entry; huge where nothing bounds it."""
+    return x / at_least(-dx)
 
 
 def cone_step(x: Array, d: Array) -> Array:
@@ -100,5 +99,4 @@ def cone_step(x: Array, d: Array) -> Array:
     b = x[0] * d[0] - dot(x[1:], d[1:])
     a2 = d[0] * d[0] - dot(d[1:], d[1:])
     denominator = jnp.sqrt(jnp.maximum(b * b - a2 * c, 0.0)) - b
-    leaving = denominator > 0
-    return jnp.where(leaving, c / jnp.where(leaving, denominator, 1.0), jnp.inf)
+    return c / at_least(denominator)

@@ -61,8 +61,7 @@ def advance(
         length = jnp.minimum(1.0, _TO_BOUNDARY * step_length(problem, x, d))
         return length, _shortfall(problem, x, d, length, target, kappa)
 
-    # One after the other: a fifth of the graph to compile.
-    lengths, shortfalls = jax.lax.map(outcome, (targets, weights))
+    lengths, shortfalls = jax.vmap(outcome)((targets, weights))
     # The last one only centers: at the centre already there is nothing to gain from it.
     centered = (_spread(problem, x, targets[-1]) <= _CLOSE * targets[-1].max()).all()
     shortfalls = shortfalls.at[-1].set(jnp.where(centered, jnp.inf, shortfalls[-1]))
@@ -113,7 +112,7 @@ def _choices(problem: Problem, x: Point, affine: Point, kappa: Array) -> tuple[A
 
 
 def step_length(problem: Problem, x: Point, d: Point) -> Array:
-    """Largest step along d that keeps x in all cones, infinite where unbounded."""
+    """Largest step along d that keeps x in all cones, huge where unbounded."""
     cones = zip(cone_vectors(problem, x), cone_directions(problem, d), strict=True)
     free = _sliding(x, d)
     lengths = [orthant_step(x.gamma, d.gamma), orthant_step(x.slack, d.slack)]
