@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from dojo.model.model import Model
 from dojo.model.state import State, normalize_configuration
 from dojo.model.topology import contact_geoms
-from dojo.physics import mechanics
+from dojo.physics import mechanics, solvability
 from dojo.physics.interval import turned_angle
 from dojo.physics.mechanics import Node, Trial
 from dojo.solver import implicit
@@ -205,7 +205,7 @@ def _result(problem: StepProblem, solution: Solution, kappa: Array) -> tuple[Sta
     model, node, x = problem.model, problem.node, solution.x
     trial = mechanics.move(model, node, x.v)
     # Poses do not count turns: past half a turn of a hinge the equations hold of another motion.
-    wound = jnp.any(mechanics.hinge_turns(model, x.v) > jnp.pi)
+    wound = jnp.any(solvability.hinge_turns(model, x.v) > jnp.pi)
     converged = solution.converged & ~wound
     defect = mechanics.balance(model, node, trial, x.v, x.gamma, x.b)
     defect = jax.lax.stop_gradient(jnp.where(converged, defect, 0.0))
@@ -234,8 +234,13 @@ def _status(
 ) -> Array:
     largest = jnp.max(turned_angle(trial.interval.turn), initial=0.0)
     # An iterate that failed may stand anywhere: ask also where the step would lead unhindered.
-    largest = jnp.maximum(largest, mechanics.free_turn(model, node))
-    failure = jnp.where(largest > 1.0, Status.STEP_TOO_LARGE, Status.MAX_ITERATIONS)
+    largest = jnp.maximum(largest, solvability.free_turn(model, node))
+    # The best point may come too early to prove a contradiction, the last one may be lost.
+    best, last = (
+        solvability.contradictory(model, node, x.gamma, x.b) for x in (solution.x, solution.last)
+    )
+    failure = jnp.where(best | last, Status.INFEASIBLE, Status.MAX_ITERATIONS)
+    failure = jnp.where(largest > 1.0, Status.STEP_TOO_LARGE, failure)
     failure = jnp.where(solution.finite, failure, Status.NONFINITE)
     status = jnp.where(solution.converged, Status.CONVERGED, failure)
     status = jnp.where(wound & solution.finite, Status.STEP_TOO_LARGE, status)

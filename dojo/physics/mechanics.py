@@ -66,6 +66,7 @@ class Node(NamedTuple):
     point: Array  # (3, nc) where contact impulses act
     screw: Array  # (6, 3, nc) unit wrenches n, t1, t2 at the contact points
     weight: Array  # (nc,) 1 near, 0 far away: share of the contact impulses that acts
+    gap: Array  # (nc + 2 nlimit,) contact gaps, then limit distances
     target: Array  # (nc + 2 nlimit,) smallest gap asked for: 0, or below it in recovery
     unhindered: Array  # (nv,) velocity of the step without contacts and limits, to first order
 
@@ -111,21 +112,10 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
         point=point,
         screw=screw,
         weight=_nearness(now.gap, model.timestep * approach),
+        gap=gap,
         target=jnp.minimum(0.0, gap + model.timestep * RECOVERY_SPEED),
         unhindered=jax.lax.stop_gradient(jnp.linalg.solve(resistance, momentum + constant)),
     )
-
-
-def hinge_turns(model: Model, v: Array) -> Array:
-    """Angles [rad] by which the hinges turn in a step at velocity v."""
-    hinges = model.topology.joints_of("hinge")
-    return model.timestep * jnp.abs(v[model.topology.v_start[hinges]])
-
-
-def free_turn(model: Model, node: Node) -> Array:
-    """Largest angle [rad] a link would turn by without contacts and limits, to first order."""
-    spin = link_twists(model, node.axes, node.unhindered)[:3]
-    return model.timestep * jnp.max(jnp.sqrt(total(spin * spin)), initial=0.0)
 
 
 def _nearness(gap: Array, change: Array) -> Array:

@@ -19,6 +19,9 @@ from dojo.solver.problem import Point, Problem, Residual, Rows, residual
 _JAMMED = 0.01
 # Iterations after which a search that has not converged counts as going round in circles.
 _PATIENCE = 40
+# Share of the iterations after which no search starts afresh. Where there is no solution the
+# impulses of the last one grow along the direction that proves it.
+_LAST_SEARCH = 0.9
 # Where each search starts: at which of the problem's starts, or where the last one got to, and how
 # far inside the cones. A path that follows contacts too strong to let go may fold; small impulses
 # at the unhindered motion lie beyond the fold.
@@ -44,6 +47,7 @@ class Solution(NamedTuple):
     """Result of a solve; the best point met if it did not converge."""
 
     x: Point
+    last: Point  # where the search ended
     error: Array  # scaled residual
     converged: Array
     iterations: Array
@@ -88,7 +92,9 @@ def solve(
         converged, better = error <= tolerance, error < loop.best_error
         system = newton_system(problem, tangent, loop.x)
         x, length = advance(problem, system, equations, loop.x, kappa)
-        stalled = (length < _JAMMED) | (loop.age >= _PATIENCE) | ~_all_finite(x)
+        fruitless = (length < _JAMMED) | (loop.age >= _PATIENCE)
+        fruitless &= loop.iterations < _LAST_SEARCH * max_iterations
+        stalled = fruitless | ~_all_finite(x)
         search = (loop.search + stalled) % len(_SEARCHES)
         x = _choose(stalled, begun(search, loop.x.v, rows), x)
         finite = jnp.isfinite(error) & _all_finite(x)
@@ -117,7 +123,7 @@ def solve(
     error = scaled_error(problem, x, final, kappa, tolerance)
     finite = last.finite & jnp.isfinite(error)
     converged = (last.converged | (error <= tolerance)) & finite
-    return Solution(x, error, converged, last.iterations, finite)
+    return Solution(x, last.x, error, converged, last.iterations, finite)
 
 
 def scaled_error(problem: Problem, x: Point, r: Residual, kappa: Array, tolerance: float) -> Array:

@@ -10,6 +10,7 @@ class Status(enum.IntEnum):
     MAX_ITERATIONS = 1
     STEP_TOO_LARGE = 2
     NONFINITE = 3
+    INFEASIBLE = 4
 
     @property
     def message(self) -> str:
@@ -35,5 +36,10 @@ _MESSAGES = {
     Status.NONFINITE: (
         "The state, the control or a parameter holds a NaN or an infinity, or the solve produced "
         "one. Check the inputs of this batch lane."
+    ),
+    Status.INFEASIBLE: (
+        "Contacts and joint limits contradict each other, or friction jams what would meet them: "
+        "no motion satisfies them all. Start from a state where bodies do not overlap and joints "
+        "are within their limits, widen a limit or a passage, or lower the friction."
     ),
 }

@@ -1,0 +1,48 @@
+"""Why a step may have no solution: looked at when one was not found.
+
+Links that turn too far, and bounds that contradict each other.
+"""
+
+import jax.numpy as jnp
+from jax import Array
+
+from dojo.math.vectors import total
+from dojo.model.model import Model
+from dojo.physics.kinematics import link_twists
+from dojo.physics.mechanics import RECOVERY_SPEED, Node, pull
+
+# A contradiction must hold for all velocities of up to this multiple of those at hand.
+_REACH = 10.0
+
+
+def hinge_turns(model: Model, v: Array) -> Array:
+    """Angles [rad] by which the hinges turn in a step at velocity v."""
+    hinges = model.topology.joints_of("hinge")
+    return model.timestep * jnp.abs(v[model.topology.v_start[hinges]])
+
+
+def free_turn(model: Model, node: Node) -> Array:
+    """Largest angle [rad] a link would turn by without contacts and limits, to first order."""
+    spin = link_twists(model, node.axes, node.unhindered)[:3]
+    return model.timestep * jnp.max(jnp.sqrt(total(spin * spin)), initial=0.0)
+
+
+def contradictory(model: Model, node: Node, gamma: Array, b: Array) -> Array:
+    """Whether the bounds on contacts and limits contradict each other, alone or by friction: ().
+
+    A Farkas certificate. Where they do, the impulses of the solve grow without bound along a
+    direction y that moves nothing. Let g be the gaps at the start, above their targets. If
+
+        y . (g + h N v) = y . g + h (N^T y) . v < 0    for all |v_j| <= reach,
+
+    then no velocity within reach opens all gaps. Friction is part of N^T y: where it is needed, the
+    gaps could be opened, but Coulomb's law lets nothing slide there (Acary, Cadoux, Lemarechal,
+    Malick, ZAMM 91, 2011).
+    """
+    if not gamma.shape[0]:
+        return jnp.asarray(False)
+    share = 1.0 / jnp.sum(gamma)
+    opening = share * jnp.sum(gamma * (node.gap - node.target))
+    reach = _REACH * (jnp.max(jnp.abs(node.unhindered)) + RECOVERY_SPEED)
+    moved = jnp.sum(jnp.abs(pull(model, node, share * gamma, share * b)))
+    return opening + model.timestep * reach * moved < 0

@@ -1,0 +1,106 @@
+"""Bounds that contradict each other: found out, named, and nothing but numbers returned."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import dojo
+
+WORLD = '<mujoco><option timestep="0.01"/><worldbody>{}</worldbody></mujoco>'
+WALLS = (
+    '<geom type="plane" size="5 5 1" zaxis="1 0 0" pos="-0.2 0 0"/>'
+    '<geom type="plane" size="5 5 1" zaxis="-1 0 0" pos="0.2 0 0"/>'
+)
+FREE = '<body pos="0 0 1"><freejoint/><geom type="{}" size="{} .2 .2" mass="1" condim="{}"/></body>'
+# A ball on a vertical rail: its limit holds it down in the floor.
+RAIL = (
+    '<geom type="plane" size="5 5 1"/><body pos="0 0 .1"><joint type="slide" axis="0 0 1" '
+    'range="-.1 -.02" limited="true"/><geom type="sphere" size=".1" mass="1"/></body>'
+)
+KAPPAS = [1e-3, 1e-5, 1e-7, 1e-9]
+
+
+@jax.jit
+def advance(model, state, kappa):
+    return dojo.step(model, state, options=dojo.SolverOptions(kappa=kappa))
+
+
+def outcomes(model, **start):
+    """Statuses over KAPPAS; everything returned must be finite."""
+    state, found = dojo.init(model, **start), []
+    for kappa in KAPPAS:
+        result = advance(model, state, kappa)
+        for leaf in jax.tree.leaves(result):
+            assert jnp.isfinite(leaf).all()
+        found.append(dojo.Status(int(result[1].status)).name)
+    return found
+
+
+@pytest.mark.parametrize("condim", [1, 3])
+def test_a_box_between_walls_too_close(condim):
+    """0.4 m between the walls; half sizes from 5 cm too large to 1 mm too small."""
+    model = dojo.load(WORLD.format(WALLS + FREE.format("box", 0.2, condim)))
+    for excess in (0.05, 1e-3, 1e-5):
+        wide = model.replace(geom_size=model.geom_size.at[2, 0].set(0.2 + excess))
+        assert outcomes(wide) == ["INFEASIBLE"] * 4
+    narrow = model.replace(geom_size=model.geom_size.at[2, 0].set(0.199))
+    assert outcomes(narrow) == ["CONVERGED"] * 4
+
+
+def test_a_moving_ball_between_walls_too_close():
+    model = dojo.load(WORLD.format(WALLS + FREE.format("sphere", 0.21, 3)))
+    assert outcomes(model, v=[0.3, 1, 2, 3, 4, 5]) == ["INFEASIBLE"] * 4
+
+
+def test_a_joint_limit_against_the_floor():
+    """Both bounds violated at the start, and apart by 2 cm: no place satisfies them."""
+    model = dojo.load(WORLD.format(RAIL))
+    assert outcomes(model, q=[0.0]) == ["INFEASIBLE"] * 4
+    wider = model.replace(joint_range=jnp.array([[-0.1, 0.02]]))
+    assert outcomes(wider, q=[0.0]) == ["CONVERGED"] * 4
+
+
+def test_recovery_from_one_bound_is_no_contradiction_until_the_other_is_met():
+    """5 cm in the floor, 3 cm below the limit: it rises at the speed of recovery, then fails."""
+    model = dojo.load(WORLD.format(RAIL))
+    states, infos = jax.jit(dojo.rollout)(model, dojo.init(model, q=[-0.05]), np.zeros((10, 0)))
+    step, status = dojo.first_failure(infos)
+    assert (int(step), dojo.Status(int(status))) == (5, dojo.Status.INFEASIBLE)
+    np.testing.assert_allclose(np.diff(states.q[:5, 0]), 0.005, rtol=1e-2)
+    assert jnp.isfinite(states.q).all()
+
+
+def test_one_lane_is_infeasible():
+    model = dojo.load(WORLD.format(RAIL))
+    starts = dojo.State(jnp.array([[-0.05], [0.0], [0.05]]), jnp.zeros((3, 1)))
+    _, info = jax.jit(jax.vmap(lambda s: dojo.step(model, s)))(starts)
+    names = [dojo.Status(int(s)).name for s in info.status]
+    assert names == ["CONVERGED", "INFEASIBLE", "CONVERGED"]
+
+
+def test_a_step_too_large_is_not_called_infeasible():
+    model = dojo.load(WORLD.format(WALLS + FREE.format("box", 0.25, 3)))
+    _, info = advance(model, dojo.init(model, v=[0, 0, 0, 200.0, 0, 0]), 1e-6)
+    assert int(info.status) == dojo.Status.STEP_TOO_LARGE
+
+
+def test_running_out_of_iterations_is_not_infeasible():
+    """One to six iterations for boxes that fall on an edge."""
+    floor = '<geom type="plane" size="5 5 1"/>'
+    model = dojo.load(WORLD.format(floor + FREE.format("box", 0.2, 3)))
+    rng = np.random.default_rng(0)
+    q = np.concatenate([np.tile([0, 0, 0.25], (64, 1)), rng.normal(size=(64, 4))], axis=1)
+    starts = dojo.State(jnp.asarray(q), jnp.asarray(3 * rng.normal(size=(64, 6))))
+    for limit in range(1, 7):
+        options = dojo.SolverOptions(max_iterations=limit)
+        _, info = jax.jit(jax.vmap(lambda s, o=options: dojo.step(model, s, options=o)))(starts)
+        assert set(np.asarray(info.status).tolist()) <= {0, dojo.Status.MAX_ITERATIONS}
+    assert (info.status == dojo.Status.MAX_ITERATIONS).any()
+
+
+def test_single_precision():
+    model = dojo.load(WORLD.format(WALLS + FREE.format("box", 0.21, 3)), dtype="float32")
+    after, info = advance(model, dojo.init(model), 1e-4)
+    assert int(info.status) == dojo.Status.INFEASIBLE
+    assert jnp.isfinite(after.v).all()
