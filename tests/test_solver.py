@@ -88,9 +88,9 @@ def test_cone_step_ends_on_the_boundary():
     rng = np.random.default_rng(0)
     x, d = inside(rng, 500), jnp.asarray(rng.normal(size=(3, 500)))
     length = np.asarray(cone_step(x, d))
-    bounded = np.isfinite(length)
+    bounded = length < 1e10
     assert 0 < bounded.sum() < 500
-    end = np.asarray(x + length * d)[:, bounded]
+    end = np.asarray(x + np.where(bounded, length, 0.0) * d)[:, bounded]
     np.testing.assert_allclose(end[0], np.linalg.norm(end[1:], axis=0), atol=1e-9, rtol=1e-7)
     # Unbounded directions stay inside however far one goes.
     far = np.asarray(x + 1e6 * d)[:, ~bounded]
@@ -105,7 +105,8 @@ def test_cone_step_straight_down_the_axis():
 
 def test_orthant_step():
     length = orthant_step(jnp.array([1.0, 2.0, 3.0]), jnp.array([-2.0, 1.0, 0.0]))
-    np.testing.assert_array_equal(length, [0.5, np.inf, np.inf])
+    assert length[0] == 0.5
+    assert (length[1:] > 1e300).all()
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-12, 1e-6, 1e-3, 1.0, 3.0, np.pi - 1e-7])
