@@ -10,7 +10,7 @@ from dojo.model.model import Model
 from dojo.model.state import State, normalize_configuration
 from dojo.physics.forces import spring_energy
 from dojo.physics.inertia import centers_of_mass, mass_matrix_at, spatial_inertia
-from dojo.physics.kinematics import link_frames, link_twists, local_maps, motion_axes
+from dojo.physics.kinematics import Frames, link_frames, link_twists, local_maps, motion_axes
 
 
 class Energy(NamedTuple):
@@ -51,7 +51,7 @@ def momentum(model: Model, state: State) -> Momentum:
     mass = model.link_mass
     center = centers_of_mass(model, frames)
     common = jnp.sum(mass * center, axis=1, keepdims=True) / jnp.sum(mass)
-    local = frames._replace(pos=frames.pos - common)
+    local = Frames.of(frames.rot, frames.pos - common)
     at_common = jnp.concatenate([twist[:3], twist[3:] + cross(twist[:3], common)])
     total = jnp.sum(spatial_inertia(model, local).times(at_common), axis=1)
     return Momentum(linear=total[3:], angular=total[:3])

@@ -20,9 +20,9 @@ from dojo.physics import mechanics, solvability
 from dojo.physics.interval import turned_angle
 from dojo.physics.mechanics import Node, Trial
 from dojo.solver import implicit
-from dojo.solver.interior_point import Solution
+from dojo.solver.interior_point import Solution, scaled_error
 from dojo.solver.options import SolverOptions, resolve_kappa, resolve_tolerance
-from dojo.solver.problem import Point
+from dojo.solver.problem import Point, Residual, residual
 from dojo.solver.status import SolverError, Status
 from dojo.step_problem import Inputs, StepProblem
 
@@ -177,13 +177,13 @@ def _step(inputs: Inputs, options: SolverOptions) -> tuple[State, StepInfo]:
     tolerance = resolve_tolerance(options, model.dtype)
     problem = StepProblem.build(inputs)
     solution = implicit.solve(tolerance, options.max_iterations, problem, kappa, None)
-    result = _result(problem, solution, kappa)
+    result = _result(problem, solution, kappa, tolerance)
     if options.grad_kappa is None:
         return result
     smooth = resolve_kappa(options.grad_kappa, model.dtype)
     start = jax.tree.map(jax.lax.stop_gradient, solution.x)
     again = implicit.solve(tolerance, options.max_iterations, problem, smooth, start)
-    smoothed = _result(problem, again, smooth)
+    smoothed = _result(problem, again, smooth, tolerance)
     after, info = result
     info = dataclasses.replace(info, grad_converged=smoothed[1].converged)
     return _with_derivative_of((after, info), smoothed)
@@ -201,14 +201,16 @@ def _with_derivative_of_jvp(primals, tangents):  # type: ignore[no-untyped-def]
     return primals[0], tangents[1]
 
 
-def _result(problem: StepProblem, solution: Solution, kappa: Array) -> tuple[State, StepInfo]:
+def _result(
+    problem: StepProblem, solution: Solution, kappa: Array, tolerance: float
+) -> tuple[State, StepInfo]:
     model, node, x = problem.model, problem.node, solution.x
     trial = mechanics.move(model, node, x.v)
     # Poses do not count turns: past half a turn of a hinge the equations hold of another motion.
     wound = jnp.any(solvability.hinge_turns(model, x.v) > jnp.pi)
     converged = solution.converged & ~wound
-    defect = mechanics.balance(model, node, trial, x.v, x.gamma, x.b)
-    defect = jax.lax.stop_gradient(jnp.where(converged, defect, 0.0))
+    left, error = _left(*jax.lax.stop_gradient((problem, trial, x, kappa)), tolerance)
+    defect = jnp.where(converged, left.balance, 0.0)
     q, v = mechanics.arrive(model, node, trial, x.v, defect)
     # Nothing but numbers leaves a step that began with numbers: a lost one stays where it was.
     lost = ~(jnp.isfinite(q).all() & jnp.isfinite(v).all())
@@ -219,7 +221,7 @@ def _result(problem: StepProblem, solution: Solution, kappa: Array) -> tuple[Sta
         status=_status(model, node, trial, solution, wound, lost),
         converged=converged,
         iterations=solution.iterations,
-        residual=jax.lax.stop_gradient(solution.error),
+        residual=error,
         kappa=kappa,
         contacts=_contacts(model, node, trial, x),
         limit_impulse=x.gamma[nc:],
@@ -227,6 +229,14 @@ def _result(problem: StepProblem, solution: Solution, kappa: Array) -> tuple[Sta
         grad_converged=converged,
     )
     return State(q=q, v=v), info
+
+
+def _left(
+    problem: StepProblem, trial: Trial, x: Point, kappa: Array, tolerance: float
+) -> tuple[Residual, Array]:
+    """What the solve left of the equations, and the largest of it in units of its scale."""
+    left = residual(problem, problem.rows_after(x.v, trial), x, kappa)
+    return left, scaled_error(problem, x, left, kappa, tolerance)
 
 
 def _status(

@@ -75,10 +75,15 @@ class StepProblem:
         node = mechanics.prepare(*inputs)
         return cls(inputs.model, node, node.contacts.friction, _scales(inputs.model, node))
 
-    def rows(self, v: Array) -> Rows:
-        return self._rows(v, mechanics.move(self.model, self.node, v))
+    @property
+    def sizes(self) -> tuple[int, int]:
+        return self.node.gap.shape[0], self.mu.shape[0] + len(self.model.topology.dry_dofs)
 
-    def _rows(self, v: Array, trial: Trial) -> Rows:
+    def rows(self, v: Array) -> Rows:
+        return self.rows_after(v, mechanics.move(self.model, self.node, v))
+
+    def rows_after(self, v: Array, trial: Trial) -> Rows:
+        """The rows at v, which leads to this trial."""
         slip = mechanics.slip(self.model, self.node, v)
         zero = jnp.zeros_like(self.node.target), jnp.zeros_like(slip)
         return Rows(
@@ -90,7 +95,7 @@ class StepProblem:
     def linearize(self, v: Array) -> tuple[Rows, StepTangent]:
         trial = mechanics.move(self.model, self.node, v)
         derivative = mechanics.differentiate(self.model, self.node, trial, v)
-        return self._rows(v, trial), StepTangent(self, derivative)
+        return self.rows_after(v, trial), StepTangent(self, derivative)
 
     def pull(self, gamma: Array, b: Array) -> Array:
         return mechanics.pull(self.model, self.node, gamma, b)
@@ -119,5 +124,5 @@ class StepProblem:
         speed = s.slip * factor + cones(kappa / radius[:nf], product / radius[nf:])
         psi = jnp.sqrt(dot(rows.slip, rows.slip) + speed**2)
         b = -0.5 * radius * rows.slip / psi
-        point = Point(v=v, gamma=gamma, slack=slack, b=b, psi=psi, eta=rows.slip)
+        point = Point.of(v=v, gamma=gamma, slack=slack, b=b, psi=psi, eta=rows.slip)
         return jax.tree.map(jax.lax.stop_gradient, point)

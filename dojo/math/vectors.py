@@ -3,6 +3,7 @@
 import functools
 import operator
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -24,6 +25,33 @@ def total(x: Array, axis: int = 0) -> Array:
     return functools.reduce(operator.add, parts)
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def reduced(x: Array, axis: int | tuple[int, ...]) -> Array:
+    """Sum over axes, as a loop that stays in the compiled program.
+
+    XLA's CPU backend hands what it recognizes as a sum to a library, at a price per call that
+    dwarfs a dozen additions: a step of a humanoid took twice as long (docs/theory.md). It does not
+    recognize an addition that spares the zeros.
+    """
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    zero = jnp.zeros((), x.dtype)
+    # lax.select and not jnp.where: a function called in here crashed the compiler (jaxlib 0.10.2).
+    return lax.reduce(x, zero, lambda a, b: lax.select(b == 0, a, a + b), axes)
+
+
+@reduced.defjvp
+def _reduced_jvp(axis, primals, tangents):  # type: ignore[no-untyped-def]
+    return reduced(*primals, axis), jnp.sum(tangents[0], axis=axis)
+
+
+def smallest(x: Array, axis: int | tuple[int, ...]) -> Array:
+    """Minimum over axes, infinity where they are empty; not differentiable. See `reduced`."""
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    infinity = jnp.full((), jnp.inf, x.dtype)
+    # A NaN wins, as it does in jnp.min.
+    return lax.reduce(x, infinity, lambda a, b: lax.select((a < b) | (a != a), a, b), axes)
+
+
 def dot(a: Array, b: Array) -> Array:
     """Inner product over the first axis."""
     return total(a * b)
@@ -31,17 +59,17 @@ def dot(a: Array, b: Array) -> Array:
 
 def matvec(m: Array, v: Array) -> Array:
     """Matrix (3, 3, ...) times vector (3, ...)."""
-    return jnp.sum(m * v[None], axis=1)
+    return reduced(m * v[None], 1)
 
 
 def matvec_t(m: Array, v: Array) -> Array:
     """Transposed matrix (3, 3, ...) times vector (3, ...)."""
-    return jnp.sum(m * v[:, None], axis=0)
+    return reduced(m * v[:, None], 0)
 
 
 def matmat(a: Array, b: Array) -> Array:
     """Product of matrices (3, 3, ...)."""
-    return jnp.sum(a[:, :, None] * b[None], axis=1)
+    return reduced(a[:, :, None] * b[None], 1)
 
 
 def transpose(m: Array) -> Array:
@@ -68,7 +96,7 @@ def skew(v: Array) -> Array:
 
 def safe_norm(v: Array, axis: int = 0) -> Array:
     """Euclidean norm whose derivative at zero is zero instead of NaN."""
-    square = jnp.sum(v * v, axis=axis)
+    square = reduced(v * v, axis)
     # Large enough for its power -3/2, in second derivatives, to be finite.
     smallest = float(jnp.finfo(square.dtype).tiny) ** (2 / 3)
     return jnp.where(square > smallest, jnp.sqrt(at_least(square, smallest)), 0.0)

@@ -153,11 +153,11 @@ def _lowest(m: Array) -> Array:
 def touch(model: Model, c: Candidates, frames: Frames) -> Touch:
     """Gaps and touching points at these link poses."""
     link = contact_links(model)
-    rot = frames.rot[:, :, link]
-    center = frames.pos[:, link] + matvec(rot, c.center)
+    pose = Frames(frames.pose[:, :, link])
+    center = pose.pos + matvec(pose.rot, c.center)
     if c.anchor is None:
         c = c._replace(anchor=_lowest(_local_normal(model, c, frames)))
-    radius, arm = _supports(model, c, rot)
+    radius, arm = _supports(model, c, pose.rot)
     gap = dot(c.normal, center) - c.offset - radius
     return Touch(gap, center - arm)
 

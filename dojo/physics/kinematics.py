@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from dojo.math import rotations
-from dojo.math.vectors import contract, cross, dot, matmat, matvec, skew, total
+from dojo.math.vectors import contract, cross, dot, matmat, matvec, reduced, skew, total
 from dojo.model.model import Model
 from dojo.model.state import normalize_configuration
 from dojo.model.topology import Topology
@@ -22,8 +22,22 @@ from dojo.physics.layout import assemble, layout
 class Frames(NamedTuple):
     """World poses of the links."""
 
-    pos: Array  # (3, nl) [m]
-    rot: Array  # (3, 3, nl)
+    pose: Array  # (3, 4, nl): the rotation, and the position [m] as last column
+
+    @classmethod
+    def of(cls, rot: Array, pos: Array) -> "Frames":
+        """Frames with these rotations (3, 3, nl) and positions (3, nl)."""
+        return cls(jnp.concatenate([rot, pos[:, None]], axis=1))
+
+    @property
+    def rot(self) -> Array:
+        """(3, 3, nl)"""
+        return self.pose[:, :3]
+
+    @property
+    def pos(self) -> Array:
+        """(3, nl) [m]"""
+        return self.pose[:, 3]
 
 
 class LocalMaps(NamedTuple):
@@ -72,17 +86,21 @@ def local_maps(model: Model) -> LocalMaps:
 
 def link_frames(model: Model, maps: LocalMaps, q: Array) -> Frames:
     """World poses of all links; quaternions in q must be unit."""
-    rot, pos = _joint_transforms(model, maps, q)
+    pose = _joint_transforms(model, maps, q)
     for parents in _ancestor_rounds(model.topology):
-        has = jnp.asarray(parents >= 0)
-        up = np.maximum(parents, 0)
-        up_rot = rot[:, :, up]
-        pos = jnp.where(has, pos[:, up] + matvec(up_rot, pos), pos)
-        rot = jnp.where(has, matmat(up_rot, rot), rot)
-    return Frames(pos, rot)
+        above = pose[:, :, np.maximum(parents, 0)]
+        pose = jnp.where(jnp.asarray(parents >= 0), _composed(above, pose), pose)
+    return Frames(pose)
 
 
-def _joint_transforms(model: Model, maps: LocalMaps, q: Array) -> tuple[Array, Array]:
+def _composed(a: Array, b: Array) -> Array:
+    """The pose (3, 4, n) of what has pose b in a frame of pose a."""
+    position = jnp.eye(1, 4, 3, dtype=a.dtype)[:, :, None]
+    return reduced(a[:, :3, None] * b[None], 1) + a[:, 3:] * position
+
+
+def _joint_transforms(model: Model, maps: LocalMaps, q: Array) -> Array:
+    """Poses of the links in their parents, (3, 4, nl)."""
     table = layout(model.topology)
     s, ball, nl = table.scalar, table.ball, model.topology.nl
     angle = q[table.scalar_q] - maps.ref
@@ -95,9 +113,13 @@ def _joint_transforms(model: Model, maps: LocalMaps, q: Array) -> tuple[Array, A
     turned = rotations.to_matrix(q[table.quat_q])
     ball_rot = matmat(maps.rest_rot[:, :, ball], turned[:, :, : len(ball)])
     ball_pos = maps.center[:, ball] - matvec(ball_rot, maps.anchor[:, ball])
-    rot = assemble([(s, scalar_rot), (ball, ball_rot), (table.free, turned[:, :, len(ball) :])], nl)
-    pos = assemble([(s, scalar_pos), (ball, ball_pos), (table.free, q[table.place_q])], nl)
-    return rot, pos
+    free_rot = turned[:, :, len(ball) :]
+    parts = [
+        (s, Frames.of(scalar_rot, scalar_pos).pose),
+        (ball, Frames.of(ball_rot, ball_pos).pose),
+        (table.free, Frames.of(free_rot, q[table.place_q]).pose),
+    ]
+    return assemble([part for part in parts if len(part[0])], nl)
 
 
 @functools.lru_cache(maxsize=64)
@@ -215,12 +237,11 @@ def geom_frames(model: Model, frames: Frames) -> Frames:
     """World poses of the geoms, (3, ng) and (3, 3, ng)."""
     link = model.topology.geom_link
     local_rot = rotations.to_matrix(rotations.normalize(model.geom_quat.T))
+    local = Frames.of(local_rot, model.geom_pos.T)
     if not model.topology.nl:
-        return Frames(model.geom_pos.T, local_rot)
-    up, moving = np.maximum(link, 0), jnp.asarray(link >= 0)
-    pos = frames.pos[:, up] + matvec(frames.rot[:, :, up], model.geom_pos.T)
-    rot = matmat(frames.rot[:, :, up], local_rot)
-    return Frames(jnp.where(moving, pos, model.geom_pos.T), jnp.where(moving, rot, local_rot))
+        return local
+    pose = _composed(frames.pose[:, :, np.maximum(link, 0)], local.pose)
+    return Frames(jnp.where(jnp.asarray(link >= 0), pose, local.pose))
 
 
 def geom_poses(model: Model, q: Array) -> Poses:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
 from dojo.math.vectors import at_least, dot, outer, safe_norm
 
@@ -15,6 +16,11 @@ from dojo.math.vectors import at_least, dot, outer, safe_norm
 def jordan(a: Array, b: Array) -> Array:
     """The product a o b of vectors (3, f)."""
     return jnp.concatenate([dot(a, b)[None], a[0] * b[1:] + b[0] * a[1:]])
+
+
+def identity(dtype: DTypeLike) -> Array:
+    """e of the Jordan product, (3, 1)."""
+    return jnp.eye(3, 1, dtype=dtype)
 
 
 def determinant(a: Array) -> Array:

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dojo.math.vectors import dot, safe_norm
-from dojo.solver.cones import cone_step, divide, jordan, orthant_step
+from dojo.math.vectors import dot, reduced, safe_norm, smallest
+from dojo.solver.cones import cone_step, divide, identity, jordan, orthant_step
 from dojo.solver.linear_system import NewtonSystem
 from dojo.solver.problem import Point, Problem, Residual, cone_directions, cone_vectors
 
@@ -55,20 +55,20 @@ def advance(
     directions = _directions(problem, system, r, x)
     targets, weights = _choices(problem, x, directions.affine, kappa)
 
-    def outcome(candidate: tuple[Array, Array]) -> tuple[Array, Array]:
-        target, weight = candidate
+    def outcome(target: Array, weight: Array) -> tuple[Point, Array, Array]:
         d = directions.combined(target, weight)
-        length = jnp.minimum(1.0, _TO_BOUNDARY * step_length(problem, x, d))
-        return length, _shortfall(problem, x, d, length, target, kappa)
+        length = step_length(problem, x, d)
+        y = _moved(problem, x, d, length, target[1])
+        return y, length, _shortfall(problem, x, y, length, target, kappa)
 
-    lengths, shortfalls = jax.vmap(outcome)((targets, weights))
+    points, lengths, shortfalls = jax.vmap(outcome)(targets, weights)
     # The last one only centers: at the centre already there is nothing to gain from it.
     centered = (_spread(problem, x, targets[-1]) <= _CLOSE * targets[-1].max()).all()
-    shortfalls = shortfalls.at[-1].set(jnp.where(centered, jnp.inf, shortfalls[-1]))
+    last = jnp.arange(len(weights)) == len(weights) - 1
+    shortfalls = jnp.where(centered & last, jnp.inf, shortfalls)
     good = (lengths >= _SHORT_STEP) & (shortfalls <= 1.0)
     choice = jnp.where(good.any(), jnp.argmax(good), jnp.argmin(shortfalls))
-    d = directions.combined(targets[choice], weights[choice])
-    return _moved(problem, x, d, lengths[choice], targets[choice, 1]), lengths[choice]
+    return jax.tree.map(lambda a: a[choice], points), lengths[choice]
 
 
 def _directions(problem: Problem, system: NewtonSystem, r: Residual, x: Point) -> _Directions:
@@ -76,10 +76,9 @@ def _directions(problem: Problem, system: NewtonSystem, r: Residual, x: Point) -
     zero = jax.tree.map(jnp.zeros_like, r)
     to_zero = r._replace(impact=x.gamma * x.slack, cone=beta)
     affine = jax.tree.map(jnp.negative, system.solve_scaled(to_zero))
-    identity = jnp.zeros_like(beta).at[0].set(1.0)
     sides = [
         zero._replace(impact=jnp.ones_like(r.impact)),
-        zero._replace(cone=divide(identity, eta)),
+        zero._replace(cone=divide(jnp.broadcast_to(identity(eta.dtype), eta.shape), eta)),
         _second_order(problem, system, affine, zero),
     ]
     stacked = jax.vmap(system.solve_scaled)(jax.tree.map(lambda *a: jnp.stack(a), *sides))
@@ -98,7 +97,7 @@ def _second_order(problem: Problem, system: NewtonSystem, d: Point, zero: Residu
 
 def _choices(problem: Problem, x: Point, affine: Point, kappa: Array) -> tuple[Array, Array]:
     """Targets (5, 2) of the two kinds and weights (5,) of the correction, best liked first."""
-    length = jnp.minimum(1.0, _TO_BOUNDARY * step_length(problem, x, affine))
+    length = step_length(problem, x, affine)
     nu = _mean_products(problem, x)
     end = _moved(problem, x, affine, length, jnp.zeros_like(kappa))
     sigma = jnp.clip(_mean_products(problem, end) / jnp.maximum(nu, kappa), 0.0, 1.0) ** 3
@@ -112,12 +111,13 @@ def _choices(problem: Problem, x: Point, affine: Point, kappa: Array) -> tuple[A
 
 
 def step_length(problem: Problem, x: Point, d: Point) -> Array:
-    """Largest step along d that keeps x in all cones, huge where unbounded."""
-    cones = zip(cone_vectors(problem, x), cone_directions(problem, d), strict=True)
-    free = _sliding(x, d)
-    lengths = [orthant_step(x.gamma, d.gamma), orthant_step(x.slack, d.slack)]
-    lengths += [jnp.where(free, jnp.inf, cone_step(*pair)) for pair in cones]
-    return jnp.min(jnp.concatenate(lengths), initial=jnp.inf)
+    """Length of the step along d that stays inside all cones, at most 1."""
+    rows = orthant_step(x.orthant, d.orthant)
+    pairs = cone_vectors(problem, x), cone_directions(problem, d)
+    cones = cone_step(*(jnp.stack(pair, axis=1) for pair in pairs))
+    cones = jnp.where(_sliding(x, d), jnp.inf, cones)
+    bound = jnp.minimum(smallest(rows, (0, 1)), smallest(cones, (0, 1)))
+    return jnp.minimum(1.0, _TO_BOUNDARY * bound)
 
 
 def _sliding(x: Point, d: Point) -> Array:
@@ -138,28 +138,27 @@ def _moved(problem: Problem, x: Point, d: Point, length: Array, target: Array) -
     half = 0.5 * jnp.maximum(product, 0.0) / radius
     psi = half + jnp.sqrt(half * half + dot(y.eta, y.eta))
     free = _sliding(x, d)
-    b = jnp.where(free, -radius * y.eta / psi, y.b)
-    return y._replace(psi=jnp.where(free, psi, y.psi), b=b)
+    arc = jnp.concatenate([-radius * y.eta / psi, psi[None], y.eta])
+    return y._replace(cones=jnp.where(free, arc, y.cones))
 
 
 def _shortfall(
-    problem: Problem, x: Point, d: Point, length: Array, target: Array, kappa: Array
+    problem: Problem, x: Point, y: Point, length: Array, target: Array, kappa: Array
 ) -> Array:
-    """Distance of the products from their targets after a step, over what is allowed."""
+    """Distance of the products from their targets after a step to y, over what is allowed."""
     decreased = (1 - _DECREASE * length) * _spread(problem, x, target)
     close = jnp.maximum(_CLOSE * target.max(), kappa)
-    after = _spread(problem, _moved(problem, x, d, length, target[1]), target)
-    return (after / jnp.maximum(decreased, close)).max()
+    return (_spread(problem, y, target) / jnp.maximum(decreased, close)).max()
 
 
 def _spread(problem: Problem, x: Point, target: Array) -> Array:
     """Mean distance of the products from their targets, of the orthant rows and the cones: (2,)."""
     orthant = jnp.abs(x.gamma * x.slack - target[0])
-    cone = safe_norm(jordan(*cone_vectors(problem, x)).at[0].add(-target[1]))
-    return jnp.stack([jnp.sum(p) / max(p.shape[0], 1) for p in (orthant, cone)])
+    cone = safe_norm(jordan(*cone_vectors(problem, x)) - target[1] * identity(target.dtype))
+    return jnp.stack([reduced(p, 0) / max(p.shape[0], 1) for p in (orthant, cone)])
 
 
 def _mean_products(problem: Problem, x: Point) -> Array:
     """Mean complementarity products of the orthant rows [J s] and of the cones [J]: (2,)."""
     products = x.gamma * x.slack, dot(*cone_vectors(problem, x))
-    return jnp.stack([jnp.sum(p) / max(p.shape[0], 1) for p in products])
+    return jnp.stack([reduced(p, 0) / max(p.shape[0], 1) for p in products])

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from dojo.math.vectors import reduced, smallest
 from dojo.solver.directions import advance
 from dojo.solver.linear_system import newton_system
-from dojo.solver.problem import Point, Problem, Residual, Rows, residual
+from dojo.solver.problem import Point, Problem, Residual, residual
 
 # A step shorter than this share of its direction is a jam on the boundary of a cone.
 _JAMMED = 0.01
@@ -48,7 +49,6 @@ class Solution(NamedTuple):
 
     x: Point
     last: Point  # where the search ended
-    error: Array  # scaled residual
     converged: Array
     iterations: Array
     finite: Array
@@ -60,7 +60,7 @@ class _Loop(NamedTuple):
     best_error: Array
     iterations: Array
     search: Array  # row of the list of searches
-    age: Array  # iterations since it began
+    age: Array  # iterations since it began; at 0 only x.v is set
     converged: Array
     finite: Array
 
@@ -72,58 +72,66 @@ def solve(
     # Single precision reaches its rounding limit before the tolerance squared.
     polish = jnp.finfo(kappa.dtype).eps < 1e-12
     starts = problem.starts()
-    places = starts, jax.vmap(problem.rows)(starts)
-    one = jnp.ones((), kappa.dtype)
-
-    def begun(search: Array, v: Array, rows: Rows) -> Point:
-        which, factor = (jnp.asarray(c)[search] for c in zip(*_SEARCHES, strict=True))
-        v, rows = jax.tree.map(
-            lambda a, b: jnp.where(which == _HERE, a, b[which]), (v, rows), places
-        )
-        return problem.centered(v, rows, factor.astype(v.dtype), kappa)
+    which, factors = (jnp.asarray(column) for column in zip(*_SEARCHES, strict=True))
 
     def running(loop: _Loop) -> Array:
         return ~loop.converged & loop.finite & (loop.iterations < max_iterations)
 
     def body(loop: _Loop) -> _Loop:
         rows, tangent = problem.linearize(loop.x.v)
-        equations = residual(problem, rows, loop.x, kappa)
-        error = scaled_error(problem, loop.x, equations, kappa, tolerance)
+        factor = factors[loop.search].astype(kappa.dtype)
+        begun = problem.centered(loop.x.v, rows, factor, kappa)
+        at = _choose(loop.age == 0, begun, loop.x)
+        equations = residual(problem, rows, at, kappa)
+        error = scaled_error(problem, at, equations, kappa, tolerance)
         converged, better = error <= tolerance, error < loop.best_error
-        system = newton_system(problem, tangent, loop.x)
-        x, length = advance(problem, system, equations, loop.x, kappa)
+        system = newton_system(problem, tangent, at)
+        x, length = advance(problem, system, equations, at, kappa)
         fruitless = (length < _JAMMED) | (loop.age >= _PATIENCE)
         fruitless &= loop.iterations < _LAST_SEARCH * max_iterations
         stalled = fruitless | ~_all_finite(x)
         search = (loop.search + stalled) % len(_SEARCHES)
-        x = _choose(stalled, begun(search, loop.x.v, rows), x)
-        finite = jnp.isfinite(error) & _all_finite(x)
+        start = jnp.where(which[search] == _HERE, at.v, starts[which[search]])
+        x = _choose(stalled, at._replace(v=start), x)
+        finite = jnp.isfinite(error)
         # The step from a converged point is the polish: it squares the residual, or, at the
         # rounding limit, is not taken.
         stay = ~finite | (converged & (stalled if polish else True))
         return _Loop(
-            x=_choose(stay, loop.x, x),
-            best=_choose(better, loop.x, loop.best),
+            x=_choose(stay, at, x),
+            best=_choose(better, at, loop.best),
             best_error=jnp.where(better, error, loop.best_error),
             iterations=loop.iterations + 1,
             search=search,
             age=jnp.where(stalled, 0, loop.age + 1),
             converged=converged,
-            finite=finite | converged,
+            finite=finite,
         )
 
-    zero = jnp.asarray(0)
+    zero, one = jnp.asarray(0), jnp.ones((), kappa.dtype)
+    age = zero if first is None else zero + 1
     if first is None:
-        first = begun(zero, *jax.tree.map(lambda a: a[0], places))
-    finite = _all_finite(first)
-    loop = _Loop(first, first, jnp.inf * one, zero, zero, zero, jnp.asarray(False), finite)
-    last = lax.while_loop(running, body, loop)
+        first = _unset(problem, starts[_SEARCHES[0][0]])
+    loop = _Loop(first, first, jnp.inf * one, zero, zero, age, zero > 0, zero == 0)
+    last = lax.while_loop(running, body, _batched(loop, starts))
     x = _choose(last.converged, last.x, last.best)
-    final = residual(problem, problem.rows(x.v), x, kappa)
-    error = scaled_error(problem, x, final, kappa, tolerance)
-    finite = last.finite & jnp.isfinite(error)
-    converged = (last.converged | (error <= tolerance)) & finite
-    return Solution(x, last.x, error, converged, last.iterations, finite)
+    return Solution(x, last.x, last.converged, last.iterations, last.finite)
+
+
+def _batched(loop: _Loop, data: Array) -> _Loop:
+    """The same values, under `vmap` one each for every lane of `data`.
+
+    Carries that become batched in the loop alone make JAX trace its body once more.
+    """
+    own = jnp.isfinite(data).all()
+    return jax.tree.map(lambda a: jnp.where(own, a, a), loop)
+
+
+def _unset(problem: Problem, v: Array) -> Point:
+    """A point with nothing but v."""
+    m, c = problem.sizes
+    ones = jnp.ones((5, m + c), v.dtype)
+    return Point(v=v, orthant=ones[:2, :m], cones=ones[:, m:])
 
 
 def scaled_error(problem: Problem, x: Point, r: Residual, kappa: Array, tolerance: float) -> Array:
@@ -140,7 +148,7 @@ def scaled_error(problem: Problem, x: Point, r: Residual, kappa: Array, toleranc
     balance_noise = s.balance_noise + rounding * jnp.max(x.gamma, initial=0.0)
 
     def part(value: Array, scale: Array, noise: Array) -> Array:
-        return jnp.max(jnp.abs(value) / (scale + noise / tolerance), initial=0.0)
+        return (value / (scale + noise / tolerance)).ravel()
 
     blocks = [
         part(r.balance, s.balance, balance_noise),
@@ -149,7 +157,7 @@ def scaled_error(problem: Problem, x: Point, r: Residual, kappa: Array, toleranc
         part(r.impact, kappa, x.gamma * gap_noise),
         part(r.cone, kappa, radius * slip_noise + rounding * radius * x.psi),
     ]
-    return jnp.max(jnp.stack(blocks))
+    return -smallest(-jnp.abs(jnp.concatenate(blocks)), 0)
 
 
 def _choose(first: Array, a: Point, b: Point) -> Point:
@@ -157,4 +165,5 @@ def _choose(first: Array, a: Point, b: Point) -> Point:
 
 
 def _all_finite(x: Point) -> Array:
-    return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(x)]))
+    # A sum keeps a NaN, and of infinities of both signs makes one.
+    return jnp.isfinite(sum(reduced(leaf.ravel(), 0) for leaf in x))

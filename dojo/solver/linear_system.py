@@ -8,11 +8,10 @@ stays symmetric and positive definite, which the derivative does not.
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
-from dojo.math.vectors import dot
+from dojo.math.vectors import dot, reduced
 from dojo.solver.cones import Scaling, divide, scaling
 from dojo.solver.problem import Point, Problem, Residual, Tangent, Weights, cone_vectors
 
@@ -26,7 +25,7 @@ class NewtonSystem(NamedTuple):
     scaling: Scaling
     weights: Weights
     lu: Array
-    pivots: Array
+    permutation: Array
 
     def solve(self, rhs: Residual) -> Point:
         """The direction d with (d residual / d point) d = rhs. Linear in `rhs`."""
@@ -37,20 +36,28 @@ class NewtonSystem(NamedTuple):
         """The same with `rhs.cone` meaning d beta + K d eta."""
         gamma0, b0 = self._impulses(rhs, rhs.gap, rhs.slip)
         pulled = self.problem.pull(gamma0, b0)
-        dv = jax.scipy.linalg.lu_solve((self.lu, self.pivots), rhs.balance + pulled)
+        dv = self._velocity(rhs.balance + pulled)
         gap_rate, slip_rate = self.tangent.rates(dv)
         slack, eta = rhs.gap + gap_rate, rhs.slip + slip_rate
         gamma, b = self._impulses(rhs, slack, eta)
         row = self.scaling.first_row()
         psi = (rhs.cone[0] - self.problem.radius_rate(gamma) - dot(row[1:], eta)) / row[0]
-        return Point(v=dv, gamma=gamma, slack=slack, b=b, psi=psi, eta=eta)
+        return Point.of(v=dv, gamma=gamma, slack=slack, b=b, psi=psi, eta=eta)
+
+    def _velocity(self, rhs: Array) -> Array:
+        """The solution of the condensed system."""
+        column = rhs[self.permutation, None]
+        half = lax.linalg.triangular_solve(
+            self.lu, column, left_side=True, lower=True, unit_diagonal=True
+        )
+        return lax.linalg.triangular_solve(self.lu, half, left_side=True)[:, 0]
 
     def _impulses(self, rhs: Residual, slack: Array, eta: Array) -> tuple[Array, Array]:
         """(d gamma, d b) given d slack and d eta."""
         gamma = (rhs.impact - self.x.gamma * slack) / self.x.slack
         missing = rhs.cone[0] - self.problem.radius_rate(gamma)
         b = rhs.cone[1:] - self.scaling.ratio() * missing
-        return gamma, b - jnp.sum(self.weights.tangent * eta[None], axis=1)
+        return gamma, b - reduced(self.weights.tangent * eta[None], 1)
 
 
 def newton_system(problem: Problem, tangent: Tangent, x: Point) -> NewtonSystem:
@@ -64,5 +71,5 @@ def newton_system(problem: Problem, tangent: Tangent, x: Point) -> NewtonSystem:
     # Stiff contacts dwarf the soft directions: in single precision rounding can make a pivot
     # exactly zero. A diagonal of the size of that rounding keeps the factors finite.
     noise = 2 * jnp.finfo(matrix.dtype).eps * jnp.abs(jnp.diagonal(matrix))
-    lu, pivots = jax.scipy.linalg.lu_factor(matrix + jnp.diag(noise))
-    return NewtonSystem(problem, tangent, x, scaled, weights, lu, pivots)
+    lu, _, permutation = lax.linalg.lu(matrix + jnp.diag(noise))
+    return NewtonSystem(problem, tangent, x, scaled, weights, lu, permutation)

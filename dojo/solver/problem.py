@@ -18,18 +18,50 @@ from typing import NamedTuple, Protocol
 import jax.numpy as jnp
 from jax import Array
 
-from dojo.solver.cones import jordan
+from dojo.solver.cones import identity, jordan
 
 
 class Point(NamedTuple):
-    """Primal-dual point, and likewise a direction."""
+    """Primal-dual point, and likewise a direction; few arrays, for what is done to all of it."""
 
     v: Array  # (n,)
-    gamma: Array  # (m,)
-    slack: Array  # (m,)
-    b: Array  # (2, c)
-    psi: Array  # (c,)
-    eta: Array  # (2, c)
+    orthant: Array  # (2, m): gamma, slack
+    cones: Array  # (5, c): b in two components, psi, eta in two components
+
+    @classmethod
+    def of(cls, v: Array, gamma: Array, slack: Array, b: Array, psi: Array, eta: Array) -> "Point":
+        """The point of these parts: b and eta (2, c), psi (c,)."""
+        return cls(v, jnp.stack([gamma, slack]), jnp.concatenate([b, psi[None], eta]))
+
+    @property
+    def gamma(self) -> Array:
+        """(m,)"""
+        return self.orthant[0]
+
+    @property
+    def slack(self) -> Array:
+        """(m,)"""
+        return self.orthant[1]
+
+    @property
+    def b(self) -> Array:
+        """(2, c)"""
+        return self.cones[:2]
+
+    @property
+    def psi(self) -> Array:
+        """(c,)"""
+        return self.cones[2]
+
+    @property
+    def eta(self) -> Array:
+        """(2, c)"""
+        return self.cones[3:]
+
+    @property
+    def dual(self) -> Array:
+        """(psi, eta), (3, c)"""
+        return self.cones[2:]
 
 
 class Rows(NamedTuple):
@@ -93,6 +125,11 @@ class Problem(Protocol):
         ...
 
     @property
+    def sizes(self) -> tuple[int, int]:
+        """Numbers of rows and of cones, (m, c)."""
+        ...
+
+    @property
     def scales(self) -> Scales: ...
 
     def radius(self, gamma: Array) -> Array:
@@ -129,17 +166,15 @@ def residual(problem: Problem, rows: Rows, x: Point, kappa: Array) -> Residual:
         gap=x.slack - rows.gap,
         slip=x.eta - rows.slip,
         impact=x.gamma * x.slack - kappa,
-        cone=jordan(beta, eta).at[0].add(-kappa),
+        cone=jordan(beta, eta) - kappa * identity(kappa.dtype),
     )
 
 
 def cone_vectors(problem: Problem, x: Point) -> tuple[Array, Array]:
     """beta = (radius, b) and eta = (psi, slip) of a point, (3, c) each."""
-    beta = jnp.concatenate([problem.radius(x.gamma)[None], x.b])
-    return beta, jnp.concatenate([x.psi[None], x.eta])
+    return jnp.concatenate([problem.radius(x.gamma)[None], x.b]), x.dual
 
 
 def cone_directions(problem: Problem, d: Point) -> tuple[Array, Array]:
     """The changes of `cone_vectors` along a direction."""
-    beta = jnp.concatenate([problem.radius_rate(d.gamma)[None], d.b])
-    return beta, jnp.concatenate([d.psi[None], d.eta])
+    return jnp.concatenate([problem.radius_rate(d.gamma)[None], d.b]), d.dual
