@@ -66,14 +66,22 @@ class StepProblem:
 
     model: Model
     node: Node
-    mu: Array
+    mu: Array  # (nf,)
+    base: Array  # (nf,) [N s] radius of the contacts' cones beside mu gamma
     scales: Scales
 
     @classmethod
     def build(cls, inputs: Inputs) -> "StepProblem":
         """The problem of a step with these inputs."""
         node = mechanics.prepare(*inputs)
-        return cls(inputs.model, node, node.contacts.friction, _scales(inputs.model, node))
+        mu = node.contacts.friction
+        return cls(inputs.model, node, mu, jnp.zeros_like(mu), _scales(inputs.model, node))
+
+    def held(self, radius: Array, on: Array) -> "StepProblem":
+        nf = self.mu.shape[0]
+        return dataclasses.replace(
+            self, mu=jnp.where(on, 0.0, self.mu), base=jnp.where(on, radius[:nf], self.base)
+        )
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -101,7 +109,8 @@ class StepProblem:
         return mechanics.pull(self.model, self.node, gamma, b)
 
     def radius(self, gamma: Array) -> Array:
-        return cones(self.mu * gamma[: self.mu.shape[0]], largest_impulse(self.model))
+        contacts = self.mu * gamma[: self.mu.shape[0]] + self.base
+        return cones(contacts, largest_impulse(self.model))
 
     def radius_rate(self, dgamma: Array) -> Array:
         constant = jnp.zeros(len(self.model.topology.dry_dofs), dgamma.dtype)

@@ -31,7 +31,8 @@ def reduced(x: Array, axis: int | tuple[int, ...]) -> Array:
 
     XLA's CPU backend hands what it recognizes as a sum to a library, at a price per call that
     dwarfs a dozen additions: a step of a humanoid took twice as long (docs/theory.md). It does not
-    recognize an addition that spares the zeros.
+    recognize an addition that spares the zeros. JAX differentiates this, in both modes, but cannot
+    transpose it as part of a linear map: there, use `total`.
     """
     axes = axis if isinstance(axis, tuple) else (axis,)
     zero = jnp.zeros((), x.dtype)

@@ -18,29 +18,36 @@ from dojo.solver.problem import Point, Problem, Residual, residual
 
 # A step shorter than this share of its direction is a jam on the boundary of a cone.
 _JAMMED = 0.01
-# Iterations after which a search that has not converged counts as going round in circles.
-_PATIENCE = 40
 # Share of the iterations after which no search starts afresh. Where there is no solution the
 # impulses of the last one grow along the direction that proves it.
 _LAST_SEARCH = 0.9
-# Where each search starts: at which of the problem's starts, or where the last one got to, and how
-# far inside the cones. A path that follows contacts too strong to let go may fold; small impulses
-# at the unhindered motion lie beyond the fold.
+# Kinds of search. HELD: the cones keep the radii that the last search of its kind found, which
+# makes the problem monotone; RELEASED: goes on from there with the problem as it is.
+_FREE, _HELD, _RELEASED = range(3)
+# Iterations after which a search of each kind counts as going round in circles.
+_PATIENCE = (40, 40, 12)
 _HERE = -1
+_FIXED_POINT = ((0, 1.0, _HELD), (_HERE, 1.0, _RELEASED))
+# Each search: at which of the problem's starts it begins, or where the last one got to, how far
+# inside the cones, its kind. A path that follows contacts too strong to let go may fold; small
+# impulses at the unhindered motion lie beyond the fold. What remains is for the fixed point of the
+# radii.
 _SEARCHES = (
-    (1, 0.1),
-    (1, 3e-3),
-    (1, 0.03),
-    (_HERE, 4.0),
-    (0, 0.03),
-    (1, 0.3),
-    (1, 1e-4),
-    (0, 0.1),
-    (0, 100.0),
-    (_HERE, 0.1),
-    (0, 0.01),
-    (0, 1e-3),
-    (_HERE, 100.0),
+    (1, 0.1, _FREE),
+    (1, 3e-3, _FREE),
+    (1, 0.03, _FREE),
+    (_HERE, 4.0, _FREE),
+    (0, 0.03, _FREE),
+    (1, 0.3, _FREE),
+    *2 * _FIXED_POINT,
+    (1, 1e-4, _FREE),
+    (0, 0.1, _FREE),
+    (0, 100.0, _FREE),
+    (_HERE, 0.1, _FREE),
+    (0, 0.01, _FREE),
+    (0, 1e-3, _FREE),
+    (_HERE, 100.0, _FREE),
+    *20 * _FIXED_POINT,
 )
 
 
@@ -61,6 +68,7 @@ class _Loop(NamedTuple):
     iterations: Array
     search: Array  # row of the list of searches
     age: Array  # iterations since it began; at 0 only x.v is set
+    radius: Array  # (c,) of the cones in HELD searches
     converged: Array
     finite: Array
 
@@ -72,28 +80,38 @@ def solve(
     # Single precision reaches its rounding limit before the tolerance squared.
     polish = jnp.finfo(kappa.dtype).eps < 1e-12
     starts = problem.starts()
-    which, factors = (jnp.asarray(column) for column in zip(*_SEARCHES, strict=True))
+    which, factors, kinds = (jnp.asarray(column) for column in zip(*_SEARCHES, strict=True))
+
+    patience = jnp.asarray(_PATIENCE)
 
     def running(loop: _Loop) -> Array:
         return ~loop.converged & loop.finite & (loop.iterations < max_iterations)
 
     def body(loop: _Loop) -> _Loop:
-        rows, tangent = problem.linearize(loop.x.v)
+        holding = kinds[loop.search] == _HELD
+        here = problem.held(loop.radius, holding)
+        rows, tangent = here.linearize(loop.x.v)
         factor = factors[loop.search].astype(kappa.dtype)
-        begun = problem.centered(loop.x.v, rows, factor, kappa)
+        begun = here.centered(loop.x.v, rows, factor, kappa)
         at = _choose(loop.age == 0, begun, loop.x)
-        equations = residual(problem, rows, at, kappa)
-        error = scaled_error(problem, at, equations, kappa, tolerance)
-        converged, better = error <= tolerance, error < loop.best_error
-        system = newton_system(problem, tangent, at)
-        x, length = advance(problem, system, equations, at, kappa)
-        fruitless = (length < _JAMMED) | (loop.age >= _PATIENCE)
+        equations = residual(here, rows, at, kappa)
+        error = scaled_error(here, at, equations, kappa, tolerance)
+        solved, better = error <= tolerance, (error < loop.best_error) & ~holding
+        system = newton_system(here, tangent, at)
+        x, length = advance(here, system, equations, at, kappa)
+        fruitless = ((length < _JAMMED) & ~holding) | (loop.age >= patience[kinds[loop.search]])
         fruitless &= loop.iterations < _LAST_SEARCH * max_iterations
         stalled = fruitless | ~_all_finite(x)
-        search = (loop.search + stalled) % len(_SEARCHES)
+        ended = stalled | (solved & holding)
+        search = (loop.search + ended) % len(_SEARCHES)
+        radius = problem.radius(at.gamma)
+        released = at.with_b(at.b * (radius / here.radius(at.gamma)))
+        fresh = ended & (kinds[search] != _RELEASED)
         start = jnp.where(which[search] == _HERE, at.v, starts[which[search]])
-        x = _choose(stalled, at._replace(v=start), x)
+        begin = _choose(fresh, at._replace(v=start), released)
+        x = _choose(ended, begin, x)
         finite = jnp.isfinite(error)
+        converged = solved & ~holding
         # The step from a converged point is the polish: it squares the residual, or, at the
         # rounding limit, is not taken.
         stay = ~finite | (converged & (stalled if polish else True))
@@ -103,7 +121,8 @@ def solve(
             best_error=jnp.where(better, error, loop.best_error),
             iterations=loop.iterations + 1,
             search=search,
-            age=jnp.where(stalled, 0, loop.age + 1),
+            age=jnp.where(fresh, 0, jnp.where(ended, 1, loop.age + 1)),
+            radius=jnp.where(holding & ended, radius, loop.radius),
             converged=converged,
             finite=finite,
         )
@@ -112,7 +131,8 @@ def solve(
     age = zero if first is None else zero + 1
     if first is None:
         first = _unset(problem, starts[_SEARCHES[0][0]])
-    loop = _Loop(first, first, jnp.inf * one, zero, zero, age, zero > 0, zero == 0)
+    radius = problem.radius(kappa / problem.scales.gap * jnp.ones_like(first.gamma))
+    loop = _Loop(first, first, jnp.inf * one, zero, zero, age, radius, zero > 0, zero == 0)
     last = lax.while_loop(running, body, _batched(loop, starts))
     x = _choose(last.converged, last.x, last.best)
     return Solution(x, last.x, last.converged, last.iterations, last.finite)

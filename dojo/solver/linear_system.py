@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array, lax
 
-from dojo.math.vectors import dot, reduced
+from dojo.math.vectors import dot, total
 from dojo.solver.cones import Scaling, divide, scaling
 from dojo.solver.problem import Point, Problem, Residual, Tangent, Weights, cone_vectors
 
@@ -57,7 +57,7 @@ class NewtonSystem(NamedTuple):
         gamma = (rhs.impact - self.x.gamma * slack) / self.x.slack
         missing = rhs.cone[0] - self.problem.radius_rate(gamma)
         b = rhs.cone[1:] - self.scaling.ratio() * missing
-        return gamma, b - reduced(self.weights.tangent * eta[None], 1)
+        return gamma, b - total(self.weights.tangent * eta[None], axis=1)
 
 
 def newton_system(problem: Problem, tangent: Tangent, x: Point) -> NewtonSystem:

@@ -33,6 +33,10 @@ class Point(NamedTuple):
         """The point of these parts: b and eta (2, c), psi (c,)."""
         return cls(v, jnp.stack([gamma, slack]), jnp.concatenate([b, psi[None], eta]))
 
+    def with_b(self, b: Array) -> "Point":
+        """The same point with another b (2, c)."""
+        return self._replace(cones=jnp.concatenate([b, self.dual]))
+
     @property
     def gamma(self) -> Array:
         """(m,)"""
@@ -138,6 +142,10 @@ class Problem(Protocol):
 
     def radius_rate(self, dgamma: Array) -> Array:
         """The linear part of `radius`."""
+        ...
+
+    def held(self, radius: Array, on: Array) -> "Problem":
+        """Where `on`, the same problem with the radii of its cones held at these values (c,)."""
         ...
 
     def starts(self) -> Array:
