@@ -1,6 +1,7 @@
 """One step: the only place where the mechanics and the solver meet.
 
-prepare the node -> solve the complementarity problem -> arrive at the next state -> report.
+prepare the node -> solve the complementarity problem -> arrive at the next state -> report; with
+restitution -> solve for the bounce -> amend.
 """
 
 import dataclasses
@@ -16,9 +17,11 @@ from jax.typing import ArrayLike
 from dojo.model.model import Model
 from dojo.model.state import State, normalize_configuration
 from dojo.model.topology import contact_geoms
-from dojo.physics import mechanics, solvability
+from dojo.physics import mechanics, restitution, solvability
 from dojo.physics.interval import turned_angle
 from dojo.physics.mechanics import Node, Trial
+from dojo.physics.restitution import Strikes
+from dojo.restitution_problem import RestitutionProblem
 from dojo.solver import implicit
 from dojo.solver.interior_point import Solution
 from dojo.solver.options import SolverOptions, resolve_kappa, resolve_tolerance
@@ -178,12 +181,18 @@ def _step(inputs: Inputs, options: SolverOptions) -> tuple[State, StepInfo]:
     problem = StepProblem.build(inputs)
     solution = implicit.solve(tolerance, options.max_iterations, problem, kappa, None)
     result = _result(problem, solution, kappa)
+    if model.topology.restitution:
+        strikes = _strikes(problem, solution.x, result[0].v, kappa)
+        result = _bounced(problem, solution.x, result, strikes, options)
     if options.grad_kappa is None:
         return result
     smooth = resolve_kappa(options.grad_kappa, model.dtype)
     start = jax.tree.map(jax.lax.stop_gradient, solution.x)
     again = implicit.solve(tolerance, options.max_iterations, problem, smooth, start)
     smoothed = _result(problem, again, smooth)
+    if model.topology.restitution:
+        # Derivatives at another kappa are those of the same cases.
+        smoothed = _bounced(problem, again.x, smoothed, strikes, options)
     after, info = result
     info = dataclasses.replace(info, grad_converged=smoothed[1].converged)
     return _with_derivative_of((after, info), smoothed)
@@ -199,6 +208,48 @@ def _with_derivative_of(value: Any, other: Any) -> Any:
 @_with_derivative_of.defjvp
 def _with_derivative_of_jvp(primals, tangents):  # type: ignore[no-untyped-def]
     return primals[0], tangents[1]
+
+
+def _strikes(problem: StepProblem, x: Point, v: Array, kappa: Array) -> Strikes:
+    model, node = restitution.for_impacts(problem.model), problem.node
+    end = restitution.arrival(model, node, mechanics.move(model, node, x.v))
+    point = x.gamma, x.b[:, : model.topology.nc_friction], x.slack
+    return restitution.strikes(model, node, end, v, point, kappa)
+
+
+def _bounced(
+    problem: StepProblem,
+    x: Point,
+    result: tuple[State, StepInfo],
+    strikes: Strikes,
+    options: SolverOptions,
+) -> tuple[State, StepInfo]:
+    """The result of a step with its impacts solved; a failure of either solve is the step's."""
+    state, info = result
+    model = problem.model
+    trial = mechanics.move(model, problem.node, x.v)
+    impact = RestitutionProblem.at_arrival(problem, trial, state.v, x, strikes, info.kappa)
+    tolerance = resolve_tolerance(options, model.dtype)
+    start = impact.first(info.kappa)
+    after = implicit.solve(tolerance, options.max_iterations, impact, info.kappa, start)
+    gamma, b = impact.acting(after.x.gamma, after.x.b)
+    nc, idle = model.topology.nc, 1.0 - impact.acts
+    impulse = jnp.concatenate([gamma[None, :nc], mechanics.padded(b, nc)]).T
+    failure = jnp.where(after.finite, Status.MAX_ITERATIONS, Status.NONFINITE)
+    status = jnp.where(info.converged & ~after.converged, failure, info.status)
+    v = jnp.where(jnp.isfinite(after.x.v).all(), after.x.v, state.v)
+    return State(q=state.q, v=v), dataclasses.replace(
+        info,
+        status=status.astype(jnp.int32),
+        converged=info.converged & after.converged,
+        iterations=info.iterations + after.iterations,
+        residual=jnp.maximum(info.residual, jax.lax.stop_gradient(after.error)),
+        contacts=dataclasses.replace(
+            info.contacts, impulse=idle[:nc, None] * info.contacts.impulse + impulse
+        ),
+        limit_impulse=idle[nc:] * info.limit_impulse + gamma[nc:],
+        grad_converged=info.grad_converged & after.converged,
+    )
 
 
 def _result(problem: StepProblem, solution: Solution, kappa: Array) -> tuple[State, StepInfo]:
