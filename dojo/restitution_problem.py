@@ -106,8 +106,8 @@ class RestitutionProblem(StepProblem):
 def _room(model: Model, mass: Array, gain: Array, kappa: Array) -> Array:
     """Slack [m] that the barrier keeps of a row that gains `gain` [m a step], (nc + 2 nlimit,).
 
-    With it a bounce has its speed at any kappa. Rows that gain nothing stand sqrt(kappa h / m) off.
+    kappa over the impulse of the row alone: with it a bounce has its speed at any kappa.
     """
-    h = model.timestep
+    h, gain = model.timestep, jnp.maximum(gain, 0.0)
     least = jnp.sqrt(kappa * h / mass)
-    return h * kappa / (mass * jnp.maximum(gain, least))
+    return least * least * jnp.minimum(1.0 / jnp.maximum(gain, least), gain / (least * least))

@@ -70,6 +70,6 @@ def _of_links(
         values[i] = links.get(body, 0.0)
     lost = sorted(links.keys() - set(bodies))
     if lost:
-        # A link fixed to another is fused with it, and its geoms lose their origin.
-        found.note(f"restitution of links without geoms or fixed to others, dropped: {lost}")
+        # MuJoCo's compiler fuses such links, and their geoms lose their origin.
+        found.note(f"restitution of links without geoms or fixed to others: dropped: {lost}")
     return values
