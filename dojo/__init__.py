@@ -13,12 +13,12 @@ from dojo.physics.inertia import bias_force as bias_force
 from dojo.physics.inertia import mass_matrix as mass_matrix
 from dojo.physics.kinematics import forward_kinematics as forward_kinematics
 from dojo.physics.kinematics import geom_poses as geom_poses
+from dojo.report import Contacts as Contacts
+from dojo.report import StepInfo as StepInfo
 from dojo.rollout import first_failure as first_failure
 from dojo.rollout import rollout as rollout
 from dojo.solver.options import SolverOptions as SolverOptions
 from dojo.solver.status import SolverError as SolverError
 from dojo.solver.status import Status as Status
-from dojo.step import Contacts as Contacts
-from dojo.step import StepInfo as StepInfo
 from dojo.step import step as step
 from dojo.viewer import Visualizer as Visualizer

@@ -7,8 +7,9 @@ from jax.typing import ArrayLike
 
 from dojo.model.model import Model
 from dojo.model.state import State
+from dojo.report import StepInfo
 from dojo.solver.options import SolverOptions
-from dojo.step import StepInfo, step
+from dojo.step import step
 
 
 def rollout(

@@ -1,6 +1,7 @@
 """One step: the only place where the mechanics and the solver meet.
 
-prepare the node -> solve the complementarity problem -> arrive at the next state -> report.
+prepare the node -> solve the complementarity problem -> arrive at the next state -> report; with
+restitution -> solve for the bounce -> amend.
 """
 
 import dataclasses
@@ -13,70 +14,14 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from dojo import bounce
 from dojo.model.model import Model
 from dojo.model.state import State, normalize_configuration
-from dojo.model.topology import contact_geoms
-from dojo.physics import mechanics, solvability
-from dojo.physics.interval import turned_angle
-from dojo.physics.mechanics import Node, Trial
+from dojo.report import StepInfo, joined, outcome
 from dojo.solver import implicit
-from dojo.solver.interior_point import Solution, scaled_error
 from dojo.solver.options import SolverOptions, resolve_kappa, resolve_tolerance
-from dojo.solver.problem import Point, Residual, residual
 from dojo.solver.status import SolverError, Status
 from dojo.step_problem import Inputs, StepProblem
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class Contacts:
-    """Contact candidates of a step; gap at its end, point and frame at its start.
-
-    Attributes:
-        gap: (nc,) [m].
-        impulse: (nc, 3) [N s], normal and two tangents, on the second body.
-        point: (nc, 3) [m], world.
-        frame: (nc, 3, 3), rows n, t1, t2; n from the first body to the second.
-        geoms: (nc, 2) indices of the first and second body's geom.
-    """
-
-    gap: Array
-    impulse: Array
-    point: Array
-    frame: Array
-    geoms: Array
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class StepInfo:
-    """What a step reports, one entry per batch lane under vmap.
-
-    With substeps: the first failure, the sum of iterations and impulses, the gap at the end, point
-    and frame at the start.
-
-    Attributes:
-        status: () a `dojo.Status`; `dojo.Status(int(info.status)).message` says what to do.
-        converged: () bool.
-        iterations: () Newton iterations.
-        residual: () largest scaled residual of the equations solved.
-        kappa: () the central-path parameter in force.
-        contacts: the contact candidates.
-        limit_impulse: (2 nlimit,) [N s or N m s], at the lower, then the upper limits.
-        frictionloss_impulse: (nd,) [N s or N m s], dry friction on the dofs `topology.dry_dofs`.
-        grad_converged: () bool, whether the point that derivatives are taken at was solved for;
-            differs from `converged` only when `grad_kappa` is set.
-    """
-
-    status: Array
-    converged: Array
-    iterations: Array
-    residual: Array
-    kappa: Array
-    contacts: Contacts
-    limit_impulse: Array
-    frictionloss_impulse: Array
-    grad_converged: Array
 
 
 def step(
@@ -136,27 +81,7 @@ def _substeps(inputs: Inputs, options: SolverOptions) -> tuple[State, StepInfo]:
 
     start = State(normalize_configuration(model, inputs.q), inputs.v)
     after, infos = jax.lax.scan(advance, start, length=n)
-    return after, _joined(infos)
-
-
-def _joined(infos: StepInfo) -> StepInfo:
-    """One report on the parts of a step."""
-    first, last = (jax.tree.map(lambda x, k=k: x[k], infos) for k in (0, -1))
-    failed = jnp.argmax(~infos.converged)
-    contacts = dataclasses.replace(
-        first.contacts, gap=last.contacts.gap, impulse=infos.contacts.impulse.sum(0)
-    )
-    return StepInfo(
-        status=infos.status[failed],
-        converged=infos.converged.all(),
-        iterations=infos.iterations.sum(),
-        residual=infos.residual.max(),
-        kappa=last.kappa,
-        contacts=contacts,
-        limit_impulse=infos.limit_impulse.sum(0),
-        frictionloss_impulse=infos.frictionloss_impulse.sum(0),
-        grad_converged=infos.grad_converged.all(),
-    )
+    return after, joined(infos)
 
 
 def shaped(name: str, value: ArrayLike, shape: tuple[int, ...], model: Model) -> Array:
@@ -175,15 +100,23 @@ def _step(inputs: Inputs, options: SolverOptions) -> tuple[State, StepInfo]:
     inputs = inputs._replace(q=normalize_configuration(model, inputs.q))
     kappa = resolve_kappa(options.kappa, model.dtype)
     tolerance = resolve_tolerance(options, model.dtype)
+    solve = functools.partial(implicit.solve, tolerance, options.max_iterations)
+    bounced = functools.partial(bounce.bounced, solve, tolerance)
     problem = StepProblem.build(inputs)
-    solution = implicit.solve(tolerance, options.max_iterations, problem, kappa, None)
-    result = _result(problem, solution, kappa, tolerance)
+    solution = solve(problem, kappa, None)
+    result = outcome(problem, solution, kappa, tolerance)
+    if model.topology.restitution:
+        strikes = bounce.strikes(problem, solution.x, result[0].v, kappa)
+        result = bounced(problem, solution.x, result, strikes)
     if options.grad_kappa is None:
         return result
     smooth = resolve_kappa(options.grad_kappa, model.dtype)
     start = jax.tree.map(jax.lax.stop_gradient, solution.x)
-    again = implicit.solve(tolerance, options.max_iterations, problem, smooth, start)
-    smoothed = _result(problem, again, smooth, tolerance)
+    again = solve(problem, smooth, start)
+    smoothed = outcome(problem, again, smooth, tolerance)
+    if model.topology.restitution:
+        # Derivatives at another kappa are those of the same cases.
+        smoothed = bounced(problem, again.x, smoothed, strikes)
     after, info = result
     info = dataclasses.replace(info, grad_converged=smoothed[1].converged)
     return _with_derivative_of((after, info), smoothed)
@@ -199,72 +132,3 @@ def _with_derivative_of(value: Any, other: Any) -> Any:
 @_with_derivative_of.defjvp
 def _with_derivative_of_jvp(primals, tangents):  # type: ignore[no-untyped-def]
     return primals[0], tangents[1]
-
-
-def _result(
-    problem: StepProblem, solution: Solution, kappa: Array, tolerance: float
-) -> tuple[State, StepInfo]:
-    model, node, x = problem.model, problem.node, solution.x
-    trial = mechanics.move(model, node, x.v)
-    # Poses do not count turns: past half a turn of a hinge the equations hold of another motion.
-    wound = jnp.any(solvability.hinge_turns(model, x.v) > jnp.pi)
-    converged = solution.converged & ~wound
-    left, error = _left(*jax.lax.stop_gradient((problem, trial, x, kappa)), tolerance)
-    defect = jnp.where(converged, left.balance, 0.0)
-    q, v = mechanics.arrive(model, node, trial, x.v, defect)
-    # Nothing but numbers leaves a step that began with numbers: a lost one stays where it was.
-    lost = ~(jnp.isfinite(q).all() & jnp.isfinite(v).all())
-    q, v = jnp.where(lost, node.q, q), jnp.where(lost, node.v, v)
-    converged &= ~lost
-    nc = model.topology.nc
-    info = StepInfo(
-        status=_status(model, node, trial, solution, wound, lost),
-        converged=converged,
-        iterations=solution.iterations,
-        residual=error,
-        kappa=kappa,
-        contacts=_contacts(model, node, trial, x),
-        limit_impulse=x.gamma[nc:],
-        frictionloss_impulse=x.b[0, model.topology.nc_friction :],
-        grad_converged=converged,
-    )
-    return State(q=q, v=v), info
-
-
-def _left(
-    problem: StepProblem, trial: Trial, x: Point, kappa: Array, tolerance: float
-) -> tuple[Residual, Array]:
-    """What the solve left of the equations, and the largest of it in units of its scale."""
-    left = residual(problem, problem.rows_after(x.v, trial), x, kappa)
-    return left, scaled_error(problem, x, left, kappa, tolerance)
-
-
-def _status(
-    model: Model, node: Node, trial: Trial, solution: Solution, wound: Array, lost: Array
-) -> Array:
-    largest = jnp.max(turned_angle(trial.interval.turn), initial=0.0)
-    # An iterate that failed may stand anywhere: ask also where the step would lead unhindered.
-    largest = jnp.maximum(largest, solvability.free_turn(model, node))
-    # The best point may come too early to prove a contradiction, the last one may be lost.
-    best, last = (
-        solvability.contradictory(model, node, x.gamma, x.b) for x in (solution.x, solution.last)
-    )
-    failure = jnp.where(best | last, Status.INFEASIBLE, Status.MAX_ITERATIONS)
-    failure = jnp.where(largest > 1.0, Status.STEP_TOO_LARGE, failure)
-    failure = jnp.where(solution.finite, failure, Status.NONFINITE)
-    status = jnp.where(solution.converged, Status.CONVERGED, failure)
-    status = jnp.where(wound & solution.finite, Status.STEP_TOO_LARGE, status)
-    return jnp.where(lost, Status.NONFINITE, status).astype(jnp.int32)
-
-
-def _contacts(model: Model, node: Node, trial: Trial, x: Point) -> Contacts:
-    nc = model.topology.nc
-    friction = mechanics.padded(x.b[:, : model.topology.nc_friction], nc)
-    impulse = jnp.concatenate([x.gamma[None, :nc], friction]) * node.weight
-    return Contacts(
-        gap=trial.touch.gap,
-        impulse=impulse.T,
-        point=node.point.T,
-        frame=jnp.moveaxis(node.contacts.frame, -1, 0).swapaxes(1, 2),
-        geoms=jnp.asarray(contact_geoms(model.topology)),
-    )

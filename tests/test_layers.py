@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # What each layer may import besides itself. The physics knows nothing of the solver, the solver
 # nothing of robots; `step` is where they meet; files are read without simulating.
 NUMERICS = {"math", "model", "physics"}
-STEPPING = NUMERICS | {"solver", "step"}
+STEPPING = NUMERICS | {"solver", "report", "step"}
 ALLOWED = {
     "math": set(),
     "solver": {"math"},
@@ -21,7 +21,10 @@ ALLOWED = {
     "loaders": {"math", "model"},
     "physics": {"math", "model"},
     "step_problem": NUMERICS | {"solver"},
-    "step": NUMERICS | {"solver", "step_problem"},
+    "restitution_problem": NUMERICS | {"solver", "step_problem"},
+    "report": NUMERICS | {"solver", "step_problem"},
+    "bounce": NUMERICS | {"solver", "step_problem", "restitution_problem", "report"},
+    "step": NUMERICS | {"solver", "step_problem", "report", "bounce"},
     "rollout": STEPPING,
     "linearize": STEPPING,
     "metrics": STEPPING,

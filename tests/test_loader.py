@@ -550,6 +550,10 @@ def test_replace_broadcasts_scalars_and_keeps_the_dtype(quadruped):
         ({"dof_armature": -0.1}, "dof_armature: entry 0 is negative"),
         ({"dof_frictionloss": -0.1}, "dof_frictionloss: entry 0 is negative"),
         ({"dof_frictionloss": 0.1}, r"entry 0, joint .*without dry friction.*frictionloss"),
+        ({"geom_restitution": 0.5}, r"loaded without restitution.*load\(.*restitution=0.5\)"),
+        ({"geom_restitution": 1.5}, "geom_restitution: entry 0 is 1.5, must be within 0"),
+        ({"geom_restitution": -0.1}, "geom_restitution: entry 0 is -0.1, must be within 0"),
+        ({"geom_restitution": np.nan}, "geom_restitution: holds a NaN"),
         ({"timestep": 0.0}, "timestep = 0.0: must be positive"),
         ({"timestep": -0.01}, "timestep = -0.01: must be positive"),
     ],
@@ -557,6 +561,52 @@ def test_replace_broadcasts_scalars_and_keeps_the_dtype(quadruped):
 def test_replace_refuses(quadruped, changes, message):
     with pytest.raises(dojo.ModelError, match=message):
         quadruped.replace(**changes)
+
+
+@pytest.mark.parametrize(
+    ("restitution", "message"),
+    [
+        (1.5, "geom_restitution: entry 0 is 1.5, must be within 0"),
+        (-0.1, "geom_restitution: entry 0 is -0.1, must be within 0"),
+        (np.nan, "geom_restitution: holds a NaN"),
+        ("much", "restitution: 'much' is not a number"),
+        ({"baal": 0.5}, r"restitution=\{'baal'.*no such geom.*Did you mean 'ball'"),
+        ({"ball": [1, 2]}, r"restitution of ball: \[1, 2\] is not a number"),
+    ],
+)
+def test_load_refuses_restitution(restitution, message):
+    with pytest.raises(dojo.ModelError, match=message):
+        dojo.load(MODELS / "sphere.xml", restitution=restitution)
+
+
+def test_restitution_of_some_geoms():
+    model = dojo.load(MODELS / "sphere.xml", restitution={"ball": 0.5})
+    np.testing.assert_array_equal(model.geom_restitution, [0.0, 0.5])
+    assert model.topology.restitution
+    model.replace(geom_restitution=1.0)  # loaded with some: any geom may have it
+    assert not dojo.load(MODELS / "sphere.xml").topology.restitution
+
+
+BOUNCY_URDF = """<robot name="r"><link name="base"/>
+<link name="bob"><inertial><mass value="1"/>
+    <inertia ixx="1" iyy="1" izz="1" ixy="0" ixz="0" iyz="0"/></inertial>
+  <contact><restitution value="0.4"/></contact>
+  <collision><geometry><sphere radius="0.1"/></geometry></collision></link>
+<link name="tip"><contact><restitution value="0.7"/></contact></link>
+<joint name="j" type="continuous">
+  <parent link="base"/><child link="bob"/><axis xyz="0 1 0"/></joint>
+<joint name="k" type="fixed"><parent link="bob"/><child link="tip"/></joint></robot>"""
+
+
+def test_restitution_of_urdf_links():
+    """Bullet's convention; a link that is fixed to another is fused with it."""
+    model = dojo.load(BOUNCY_URDF)
+    np.testing.assert_array_equal(model.geom_restitution, [0.4])
+    assert any("'tip'" in note for note in model.topology.notes)
+    _, info = dojo.step(model, dojo.init(model))
+    assert info.converged
+    with pytest.raises(dojo.ModelError, match=r"restitution of link bob: 'high' is not a number"):
+        dojo.load(BOUNCY_URDF.replace('"0.4"', '"high"'))
 
 
 def test_replace_traces(quadruped):

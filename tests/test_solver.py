@@ -12,7 +12,7 @@ from dojo.solver import interior_point
 from dojo.solver.cones import cone_step, divide, jordan, orthant_step, scaling
 from dojo.solver.linear_system import newton_system
 from dojo.solver.problem import Point, residual
-from dojo.step import Inputs, StepProblem
+from dojo.step_problem import Inputs, StepProblem
 
 DRY = ('<joint damping="1" armature="1"/>', '<joint damping="1" armature="1" frictionloss="3"/>')
 

@@ -14,10 +14,10 @@ from dojo.loaders.load import load
 from dojo.metrics import energy
 from dojo.model.model import Model
 from dojo.model.state import State, init
+from dojo.report import StepInfo
 from dojo.rollout import rollout
 from dojo.solver.options import SolverOptions
 from dojo.solver.status import Status
-from dojo.step import StepInfo
 from dojo.viewer import Visualizer
 
 CHUNK = 50

@@ -14,7 +14,8 @@ from dojo.loaders.contacts import read_contacts
 from dojo.loaders.findings import Findings, normalize_ignore
 from dojo.loaders.geoms import read_geoms
 from dojo.loaders.links import check_mass_matrix, read_links
-from dojo.loaders.source import compile_source
+from dojo.loaders.restitution import Restitution, read_restitution
+from dojo.loaders.source import compile_source, source_text
 from dojo.loaders.unsupported import disabled, find_unsupported
 from dojo.model.errors import ModelError
 from dojo.model.model import Model, check_values
@@ -29,6 +30,7 @@ def load(
     *,
     ignore: str | Collection[str] = (),
     dtype: DTypeLike | None = None,
+    restitution: Restitution | None = None,
 ) -> Model:
     """Load a robot from an MJCF or URDF file, or from an XML string.
 
@@ -37,6 +39,8 @@ def load(
         timestep: [s]; default: the file's.
         ignore: unsupported features to simulate without, by the names the error gives, or "all".
         dtype: float32 or float64; default: JAX's default float (float64 with jax_enable_x64).
+        restitution: Newton's coefficient, 0 to 1, of all geoms, or {geom name: coefficient};
+            default: that of a URDF's links, else 0.
 
     Raises:
         ModelError: the file is missing, malformed or unphysical; says what to change.
@@ -55,6 +59,7 @@ def load(
     geoms = read_geoms(m, links, found)
     actuators, actuator_names, kept, actuator_parameters = read_actuators(m, found)
     contacts, contact_parameters = read_contacts(m, geoms, found)
+    bounce = read_restitution(m, geoms, source_text(source), restitution, found)
     found.raise_if_unsupported(name)
     limited, force_limited, ranges = _limits(m)
     dry_dofs = np.flatnonzero(links.parameters["dof_frictionloss"])
@@ -75,6 +80,7 @@ def load(
         geom_group=geoms.group,
         geom_mesh=geoms.mesh,
         contacts=contacts,
+        restitution=bool(np.any(bounce)),
         keyframes=_keyframes(m, kept),
         notes=tuple(found.notes),
         source=name,
@@ -87,6 +93,7 @@ def load(
         **geoms.parameters,
         **actuator_parameters,
         **contact_parameters,
+        "geom_restitution": bounce,
         **ranges,
     }
     return _model(topology, parameters, dtype)

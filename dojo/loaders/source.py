@@ -50,6 +50,12 @@ def compile_source(source: str | os.PathLike[str]) -> tuple[mujoco.MjModel, str]
         raise _explained(str(path), error) from None
 
 
+def source_text(source: str | os.PathLike[str]) -> str:
+    """The XML of a path or string that compiled."""
+    text = os.fspath(source)
+    return text if text.lstrip().startswith("<") else Path(text).read_text(errors="replace")
+
+
 def _explained(name: str, error: Exception) -> ModelError:
     text = " ".join(str(error).split()) or type(error).__name__
     for sign, remedy in _REMEDIES.items():

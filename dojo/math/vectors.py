@@ -5,6 +5,7 @@ import operator
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 
@@ -35,9 +36,12 @@ def reduced(x: Array, axis: int | tuple[int, ...]) -> Array:
     transpose it as part of a linear map: there, use `total`.
     """
     axes = axis if isinstance(axis, tuple) else (axis,)
-    zero = jnp.zeros((), x.dtype)
+    return lax.reduce(x, np.zeros((), x.dtype), _sum_sparing_zeros, axes)
+
+
+def _sum_sparing_zeros(a: Array, b: Array) -> Array:
     # lax.select and not jnp.where: a function called in here crashed the compiler (jaxlib 0.10.2).
-    return lax.reduce(x, zero, lambda a, b: lax.select(b == 0, a, a + b), axes)
+    return lax.select(b == 0, a, a + b)
 
 
 @reduced.defjvp
@@ -48,9 +52,11 @@ def _reduced_jvp(axis, primals, tangents):  # type: ignore[no-untyped-def]
 def smallest(x: Array, axis: int | tuple[int, ...]) -> Array:
     """Minimum over axes, infinity where they are empty; not differentiable. See `reduced`."""
     axes = axis if isinstance(axis, tuple) else (axis,)
-    infinity = jnp.full((), jnp.inf, x.dtype)
-    # A NaN wins, as it does in jnp.min.
-    return lax.reduce(x, infinity, lambda a, b: lax.select((a < b) | (a != a), a, b), axes)
+    return lax.reduce(x, np.full((), np.inf, x.dtype), _smaller_or_nan, axes)
+
+
+def _smaller_or_nan(a: Array, b: Array) -> Array:
+    return lax.select((a < b) | (a != a), a, b)
 
 
 def dot(a: Array, b: Array) -> Array:

@@ -43,6 +43,7 @@ class Model:
     geom_quat: Array  # (ng, 4)
     geom_size: Array  # (ng, 3) [m], MuJoCo's conventions
     geom_friction: Array  # (ng,) sliding friction coefficient
+    geom_restitution: Array  # (ng,) Newton's coefficient, 0 to 1; zero unless topology.restitution
     pair_friction: Array  # (npair,) sliding friction of explicit pairs
     mesh_vertices: Array  # (k, 3) [m], hull corners that collide, in their geom's frame
     actuator_gear: Array  # (nu,)
@@ -76,9 +77,10 @@ class Model:
         """A model with some parameters exchanged; shapes must match, scalars broadcast.
 
         Raises:
-            ModelError: unknown name, wrong shape, NaN, a timestep, mass or size out of range, or
-                dry friction in a joint that was loaded without (concrete values only; traced
-                values pass unchecked, and dry friction of such a joint has no effect).
+            ModelError: unknown name, wrong shape, NaN, a timestep, mass, size or restitution out
+                of range, dry friction in a joint or restitution in a model that was loaded
+                without (concrete values only; traced values pass unchecked, and such dry friction
+                or restitution has no effect).
         """
         fields = parameter_names()
         checked: dict[str, Any] = {}
@@ -91,6 +93,8 @@ class Model:
             checked[name] = _checked(name, value, getattr(self, name))
         if "dof_frictionloss" in checked:
             _check_dry_dofs(self.topology, checked["dof_frictionloss"])
+        if "geom_restitution" in checked:
+            _check_restitution(self.topology, checked["geom_restitution"])
         return dataclasses.replace(self, **checked)
 
     def __repr__(self) -> str:
@@ -116,6 +120,7 @@ _NOT_NEGATIVE = (
     "dof_armature",
     "dof_frictionloss",
 )
+_SHARE = ("geom_restitution",)
 
 
 def _checked(name: str, value: Any, current: Array) -> Array:
@@ -145,6 +150,17 @@ def _check_dry_dofs(topology: Topology, frictionloss: Array) -> None:
         )
 
 
+def _check_restitution(topology: Topology, restitution: Array) -> None:
+    """Whether a step has a problem for the bounce is decided at load."""
+    if topology.restitution or isinstance(restitution, jax.core.Tracer):
+        return
+    if np.any(np.asarray(restitution)):
+        raise ModelError(
+            "Model.replace(geom_restitution=...): would have no effect, the model was loaded "
+            "without restitution. Load it with some, e.g. dojo.load(..., restitution=0.5)."
+        )
+
+
 def check_values(name: str, values: np.ndarray) -> None:
     """Refuse parameter values no physics can use."""
     if not np.isfinite(values).all():
@@ -153,3 +169,9 @@ def check_values(name: str, values: np.ndarray) -> None:
         raise ModelError(f"Parameter {name} = {values}: must be positive, e.g. 0.01.")
     if name in _NOT_NEGATIVE and (values < 0).any():
         raise ModelError(f"Parameter {name}: entry {int(values.argmin())} is negative.")
+    if name in _SHARE and ((values < 0) | (values > 1)).any():
+        entry = int(np.argmax((values < 0) | (values > 1)))
+        raise ModelError(
+            f"Parameter {name}: entry {entry} is {values.ravel()[entry]:g}, must be within 0 (no "
+            "bounce) and 1 (no loss)."
+        )

@@ -123,6 +123,7 @@ class Topology(ContentHashed):
     geom_group: tuple[int, ...]
     geom_mesh: tuple[Mesh | None, ...]
     contacts: tuple[ContactGroup, ...]  # frictional groups first
+    restitution: bool  # whether impacts bounce: Model.geom_restitution counts
     keyframes: tuple[Keyframe, ...]
     notes: tuple[str, ...]  # what the loader approximated, ignored or merged
     source: str

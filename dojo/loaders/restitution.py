@@ -1,0 +1,75 @@
+"""Restitution of the geoms: what the caller asks for, or what a URDF file says.
+
+MJCF has none. URDF files write it as <link><contact><restitution value="0.5"/></contact></link>
+(a convention of Bullet), which MuJoCo's compiler drops.
+"""
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
+
+import mujoco
+import numpy as np
+
+from dojo.loaders.findings import Findings
+from dojo.loaders.geoms import Geoms
+from dojo.loaders.names import body_name
+from dojo.model.errors import ModelError, close_matches
+
+Restitution = float | Mapping[str, float]
+
+
+def read_restitution(
+    m: mujoco.MjModel, geoms: Geoms, text: str, asked: Restitution | None, found: Findings
+) -> np.ndarray:
+    """Newton's coefficient of each geom, (ng,).
+
+    Raises:
+        ModelError: an unknown geom, or a value that is not a number.
+    """
+    if asked is None:
+        return _of_links(m, geoms, _urdf_links(text), found)
+    if not isinstance(asked, Mapping):
+        return np.full(len(geoms.names), _number("restitution", asked))
+    for name in asked:
+        if name not in geoms.names:
+            raise ModelError(
+                f"load(restitution={{{name!r}: ...}}): no such geom."
+                f"{close_matches(name, geoms.names)} Geoms: {', '.join(geoms.names)}."
+            )
+    values = {name: _number(f"restitution of {name}", value) for name, value in asked.items()}
+    return np.array([values.get(name, 0.0) for name in geoms.names])
+
+
+def _number(what: str, value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ModelError(f"{what}: {value!r} is not a number, e.g. 0.5.") from None
+
+
+def _urdf_links(text: str) -> dict[str, float]:
+    """Restitution of the links of a URDF file that have one."""
+    if "<restitution" not in text:
+        return {}
+    root = ElementTree.fromstring(text)
+    links = root.iterfind("link") if root.tag == "robot" else ()
+    tags = [(link.get("name", ""), link.find("contact/restitution")) for link in links]
+    return {
+        name: _number(f"restitution of link {name}", tag.get("value"))
+        for name, tag in tags
+        if tag is not None
+    }
+
+
+def _of_links(
+    m: mujoco.MjModel, geoms: Geoms, links: dict[str, float], found: Findings
+) -> np.ndarray:
+    values = np.zeros(len(geoms.names))
+    bodies = [body_name(m, int(m.geom_bodyid[g])) for g in geoms.index]
+    for i, body in enumerate(bodies):
+        values[i] = links.get(body, 0.0)
+    lost = sorted(links.keys() - set(bodies))
+    if lost:
+        # MuJoCo's compiler fuses such links, and their geoms lose their origin.
+        found.note(f"restitution of links without geoms or fixed to others: dropped: {lost}")
+    return values

@@ -1,0 +1,152 @@
+"""Restitution, Newton's: which contacts strike in a step, and how fast they leave (docs/theory.md).
+
+A step ends with the contacts that it closed on their surfaces. In a mechanism of which one struck,
+the impulses of the closed contacts and limits are taken back, and a second problem, of velocities
+at q_{k+1}, gives those of the impact:
+
+    M (v' - v) = N^T gamma + T^T b,    0 <= gamma  complementary to  N v' - target >= 0
+
+Whether a contact strikes or rests is a case, decided by the step's solution: a share that fades
+would spend the energy of an impact between two steps.
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from dojo.math.vectors import at_least, contract, total
+from dojo.model.model import Model
+from dojo.model.topology import Topology, contact_geoms
+from dojo.physics import mechanics
+from dojo.physics.collision import at_contacts, contact_links, contact_points, screws
+from dojo.physics.forces import Impulse
+from dojo.physics.inertia import mass_matrix_at
+from dojo.physics.kinematics import link_twists
+from dojo.physics.limits import limit_table
+from dojo.physics.mechanics import Node, Trial
+
+
+class Strikes(NamedTuple):
+    """The cases of a step's rows."""
+
+    bounces: Array  # (nc,) bool: struck the surface, leaves with restitution
+    acts: Array  # (nc + 2 nlimit,) bool: bounces, or closed in a mechanism where others bounce
+
+
+class Approach(NamedTuple):
+    """How contacts would move on without contact impulses."""
+
+    speed: Array  # (nc,) [m/s] normal velocity at the end of the step
+    pressed: Array  # (nc,) [m/s] what the forces of one step take from it, not negative
+    square: Array  # (nc,) [m2/s2] of the normal velocity at the surface
+
+
+def for_impacts(model: Model) -> Model:
+    """The model without dry friction in joints: a force, which has no part in impacts."""
+    topology = dataclasses.replace(model.topology, dry_dofs=np.zeros(0, dtype=int))
+    return dataclasses.replace(model, topology=topology)
+
+
+def arrival(model: Model, node: Node, trial: Trial) -> Node:
+    """The node at the end of a step, without forces: contacts and limits at q_{k+1}."""
+    point = contact_points(node.contacts, trial.touch)
+    frame = node.contacts.frame
+    zero = jnp.zeros(model.nv, model.dtype)
+    return node._replace(
+        q=trial.q,
+        frames=trial.frames,
+        axes=trial.axes,
+        mass=mass_matrix_at(model, trial.frames, trial.axes),
+        impulse=Impulse(zero, zero),
+        point=point,
+        screw=screws(jnp.broadcast_to(point[:, None], frame.shape), frame),
+        weight=jnp.ones_like(node.weight),
+        gap=jnp.concatenate([trial.touch.gap, node.gap[len(trial.touch.gap) :]]),
+    )
+
+
+def taken_back(model: Model, node: Node, end: Node, v: Array, gamma: Array, b: Array) -> Array:
+    """Velocity v (nv,) at the end of a step without these impulses of its contacts and limits."""
+    impulse = mechanics.pull(model, node, gamma, b)
+    return v - jnp.linalg.solve(end.mass, impulse)
+
+
+def effective_mass(model: Model, at: Node) -> Array:
+    """What resists each row, 1 / (n M^-1 n^T): (nc + 2 nlimit,) [kg or kg m2]."""
+    t, table = model.topology, limit_table(model)
+    moves = jnp.asarray(t.moves[contact_links(model)], model.dtype)
+    contacts = contract(at.screw[:, 0].T, at.axes) * moves
+    limits = jnp.eye(model.nv, dtype=model.dtype)[table.dof]
+    rows = jnp.concatenate([contacts, limits])
+    factor = jax.scipy.linalg.cho_factor(at.mass, lower=True)
+    inverse = jnp.sum(rows * jax.scipy.linalg.cho_solve(factor, rows.T).T, axis=1)
+    return 1.0 / at_least(inverse)
+
+
+def normal_velocity(model: Model, node: Node, v: Array) -> Array:
+    """Velocity of the contacts along their normals, (nc,)."""
+    return total(node.screw[:, 0] * at_contacts(model, link_twists(model, node.axes, v)))
+
+
+def approach(model: Model, node: Node, end: Node, v: Array) -> Approach:
+    """The approach to the surfaces, v (nv,) being the velocity at the end without impulses.
+
+    In free flight along the normal, v_{k+1} = v_k - s and phi_{k+1} = phi_k + h (v_k - s): this
+    keeps v_k (v_k - s) + 2 s phi_k / h exactly, and at q_{k+1} the contact stands on its surface.
+    """
+    drag, nc = node.impulse.drag, node.weight.shape[0]
+    change = jnp.linalg.solve(node.mass + jnp.diag(drag), node.impulse.constant - drag * node.v)
+    speed = normal_velocity(model, end, v)
+    pressed = jnp.maximum(-normal_velocity(model, end, change), 0.0)
+    fall = (node.gap - end.gap)[:nc] / model.timestep
+    return Approach(speed, pressed, speed * (speed + pressed) + 2 * pressed * fall)
+
+
+def strikes(
+    model: Model, node: Node, end: Node, v: Array, point: tuple[Array, Array, Array], kappa: Array
+) -> Strikes:
+    """Tell impacts from contacts at rest in a step that arrived with v (nv,).
+
+    `point`: its gamma, b, slack. Closed: the impulse would move the contact further than the slack
+    that is left; on the central path, gamma^2 > m kappa / h. An impact: the energy of the approach
+    exceeds what the forces of one step give and the kappa / h joules of the barrier.
+    """
+    gamma, b, slack = point
+    h, nc = model.timestep, node.weight.shape[0]
+    mass = effective_mass(model, end)
+    closed = h * gamma > mass * slack
+    how = approach(model, node, end, taken_back(model, node, end, v, gamma, b))
+    least = how.pressed**2 + 2 * kappa / (h * mass[:nc])
+    bounces = closed[:nc] & (how.speed < 0) & (how.square > least)
+    together = jnp.asarray(_together(model.topology), model.dtype)
+    return Strikes(bounces, closed & (contract(together, bounces.astype(model.dtype)) > 0.5))
+
+
+@functools.lru_cache(maxsize=64)
+def _together(topology: Topology) -> np.ndarray:
+    """Which rows and contacts belong to one mechanism, (nc + 2 nlimit, nc)."""
+    root = topology.ancestor.argmax(axis=1)
+    geom = contact_geoms(topology)[:, 1]
+    contacts = root[topology.geom_link[geom]]
+    rows = np.concatenate([contacts, root[np.tile(topology.limited, 2)]])
+    return (rows[:, None] == contacts).astype(float)
+
+
+def leaving_speed(model: Model, how: Approach, bounces: Array) -> Array:
+    """Least normal velocity (nc,) that the impact leaves each contact.
+
+    `state.v` belongs to the momentum before the forces of the next step: half of what these take
+    from it is added to e times the approach, as far as the bounce leaves the surface at all. A
+    contact that others drive to its surface may go on as fast as e times its way off: Newton's law
+    once more, as Moreau writes it; the next step stops it.
+    """
+    geoms = contact_geoms(model.topology)
+    e = jnp.maximum(model.geom_restitution[geoms[:, 0]], model.geom_restitution[geoms[:, 1]])
+    speed = e * jnp.sqrt(at_least(jnp.where(bounces, how.square, 1.0)))
+    driven = -e * jnp.maximum(how.speed + how.pressed, 0.0)
+    return jnp.where(bounces, speed + jnp.minimum(speed, 0.5 * how.pressed), driven)

@@ -1,0 +1,154 @@
+"""What became of a step: the state it leads to, and what it reports."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from dojo.model.model import Model
+from dojo.model.state import State
+from dojo.model.topology import contact_geoms
+from dojo.physics import mechanics, solvability
+from dojo.physics.interval import turned_angle
+from dojo.physics.mechanics import Node, Trial
+from dojo.solver.interior_point import Solution, scaled_error
+from dojo.solver.problem import Point, residual
+from dojo.solver.status import Status
+from dojo.step_problem import StepProblem
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Contacts:
+    """Contact candidates of a step; gap at its end, point and frame at its start.
+
+    Attributes:
+        gap: (nc,) [m].
+        impulse: (nc, 3) [N s], normal and two tangents, on the second body.
+        point: (nc, 3) [m], world.
+        frame: (nc, 3, 3), rows n, t1, t2; n from the first body to the second.
+        geoms: (nc, 2) indices of the first and second body's geom.
+    """
+
+    gap: Array
+    impulse: Array
+    point: Array
+    frame: Array
+    geoms: Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class StepInfo:
+    """What a step reports, one entry per batch lane under vmap.
+
+    With substeps: the first failure, the sum of iterations and impulses, the gap at the end, point
+    and frame at the start.
+
+    Attributes:
+        status: () a `dojo.Status`; `dojo.Status(int(info.status)).message` says what to do.
+        converged: () bool.
+        iterations: () Newton iterations.
+        residual: () largest scaled residual of the equations solved.
+        kappa: () the central-path parameter in force.
+        contacts: the contact candidates.
+        limit_impulse: (2 nlimit,) [N s or N m s], at the lower, then the upper limits.
+        frictionloss_impulse: (nd,) [N s or N m s], dry friction on the dofs `topology.dry_dofs`.
+        grad_converged: () bool, whether the point that derivatives are taken at was solved for;
+            differs from `converged` only when `grad_kappa` is set.
+    """
+
+    status: Array
+    converged: Array
+    iterations: Array
+    residual: Array
+    kappa: Array
+    contacts: Contacts
+    limit_impulse: Array
+    frictionloss_impulse: Array
+    grad_converged: Array
+
+
+def joined(infos: StepInfo) -> StepInfo:
+    """One report on the parts of a step."""
+    first, last = (jax.tree.map(lambda x, k=k: x[k], infos) for k in (0, -1))
+    failed = jnp.argmax(~infos.converged)
+    contacts = dataclasses.replace(
+        first.contacts, gap=last.contacts.gap, impulse=infos.contacts.impulse.sum(0)
+    )
+    return StepInfo(
+        status=infos.status[failed],
+        converged=infos.converged.all(),
+        iterations=infos.iterations.sum(),
+        residual=infos.residual.max(),
+        kappa=last.kappa,
+        contacts=contacts,
+        limit_impulse=infos.limit_impulse.sum(0),
+        frictionloss_impulse=infos.frictionloss_impulse.sum(0),
+        grad_converged=infos.grad_converged.all(),
+    )
+
+
+def outcome(
+    problem: StepProblem, solution: Solution, kappa: Array, tolerance: float
+) -> tuple[State, StepInfo]:
+    """The next state, and the report on the solve that led to it."""
+    model, node, x = problem.model, problem.node, solution.x
+    trial = mechanics.move(model, node, x.v)
+    # Poses do not count turns: past half a turn of a hinge the equations hold of another motion.
+    wound = jnp.any(solvability.hinge_turns(model, x.v) > jnp.pi)
+    converged = solution.converged & ~wound
+    still, reached, at, target = jax.lax.stop_gradient((problem, trial, x, kappa))
+    left = residual(still, still.rows_after(at.v, reached), at, target)
+    error = scaled_error(still, at, left, target, tolerance)
+    defect = jnp.where(converged, left.balance, 0.0)
+    q, v = mechanics.arrive(model, node, trial, x.v, defect)
+    # Nothing but numbers leaves a step that began with numbers: a lost one stays where it was.
+    lost = ~(jnp.isfinite(q).all() & jnp.isfinite(v).all())
+    q, v = jnp.where(lost, node.q, q), jnp.where(lost, node.v, v)
+    converged &= ~lost
+    nc = model.topology.nc
+    info = StepInfo(
+        status=_status(model, node, trial, solution, wound, lost),
+        converged=converged,
+        iterations=solution.iterations,
+        residual=error,
+        kappa=kappa,
+        contacts=_contacts(model, node, trial, x),
+        limit_impulse=x.gamma[nc:],
+        frictionloss_impulse=x.b[0, model.topology.nc_friction :],
+        grad_converged=converged,
+    )
+    return State(q=q, v=v), info
+
+
+def _status(
+    model: Model, node: Node, trial: Trial, solution: Solution, wound: Array, lost: Array
+) -> Array:
+    largest = jnp.max(turned_angle(trial.interval.turn), initial=0.0)
+    # An iterate that failed may stand anywhere: ask also where the step would lead unhindered.
+    largest = jnp.maximum(largest, solvability.free_turn(model, node))
+    # The best point may come too early to prove a contradiction, the last one may be lost.
+    best, last = (
+        solvability.contradictory(model, node, x.gamma, x.b) for x in (solution.x, solution.last)
+    )
+    failure = jnp.where(best | last, Status.INFEASIBLE, Status.MAX_ITERATIONS)
+    failure = jnp.where(largest > 1.0, Status.STEP_TOO_LARGE, failure)
+    failure = jnp.where(solution.finite, failure, Status.NONFINITE)
+    status = jnp.where(solution.converged, Status.CONVERGED, failure)
+    status = jnp.where(wound & solution.finite, Status.STEP_TOO_LARGE, status)
+    return jnp.where(lost, Status.NONFINITE, status).astype(jnp.int32)
+
+
+def _contacts(model: Model, node: Node, trial: Trial, x: Point) -> Contacts:
+    nc = model.topology.nc
+    friction = mechanics.padded(x.b[:, : model.topology.nc_friction], nc)
+    impulse = jnp.concatenate([x.gamma[None, :nc], friction]) * node.weight
+    return Contacts(
+        gap=trial.touch.gap,
+        impulse=impulse.T,
+        point=node.point.T,
+        frame=jnp.moveaxis(node.contacts.frame, -1, 0).swapaxes(1, 2),
+        geoms=jnp.asarray(contact_geoms(model.topology)),
+    )
