@@ -18,8 +18,8 @@ from dojo.solver.problem import Point, Problem, Residual, residual
 
 # A step shorter than this share of its direction is a jam on the boundary of a cone.
 _JAMMED = 0.01
-# Share of the iterations after which no search starts afresh. Where there is no solution the
-# impulses of the last one grow along the direction that proves it.
+# Share of the iterations after which the first search is repeated, to the end. Where there is no
+# solution its impulses grow along the direction that proves it.
 _LAST_SEARCH = 0.9
 # Kinds of search. HELD: the cones keep the radii that the last search of its kind found, which
 # makes the problem monotone; RELEASED: goes on from there with the problem as it is.
@@ -83,6 +83,7 @@ def solve(
     which, factors, kinds = (jnp.asarray(column) for column in zip(*_SEARCHES, strict=True))
 
     patience = jnp.asarray(_PATIENCE)
+    last_search = int(_LAST_SEARCH * max_iterations)
 
     def running(loop: _Loop) -> Array:
         return ~loop.converged & loop.finite & (loop.iterations < max_iterations)
@@ -100,10 +101,11 @@ def solve(
         system = newton_system(here, tangent, at)
         x, length = advance(here, system, equations, at, kappa)
         fruitless = ((length < _JAMMED) & ~holding) | (loop.age >= patience[kinds[loop.search]])
-        fruitless &= loop.iterations < _LAST_SEARCH * max_iterations
+        fruitless &= loop.iterations < last_search
         stalled = fruitless | ~_all_finite(x)
-        ended = stalled | (solved & holding)
-        search = (loop.search + ended) % len(_SEARCHES)
+        final = loop.iterations == last_search
+        ended = stalled | (solved & holding) | final
+        search = jnp.where(final, 0, (loop.search + ended) % len(_SEARCHES))
         radius = problem.radius(at.gamma)
         released = at.with_b(at.b * (radius / here.radius(at.gamma)))
         fresh = ended & (kinds[search] != _RELEASED)
@@ -114,7 +116,7 @@ def solve(
         converged = solved & ~holding
         # The step from a converged point is the polish: it squares the residual, or, at the
         # rounding limit, is not taken.
-        stay = ~finite | (converged & (stalled if polish else True))
+        stay = ~finite | (converged & (ended if polish else True))
         return _Loop(
             x=_choose(stay, at, x),
             best=_choose(better, at, loop.best),
