@@ -183,3 +183,25 @@ def test_linearize_shapes_without_controls():
     a, b = jax.jit(lambda s: dojo.linearize(model, s))(dojo.init(model))
     assert a.shape == (12, 12)
     assert b.shape == (12, 0)
+
+
+def test_what_begins_with_numbers_is_never_called_not_finite():
+    """Violated limits, legs in the floor, servos at full range at h = 0.1 in float32: searches that
+    leave the range of the numbers are given up, not the step."""
+    quadruped = dojo.load(MODELS / "quadruped.xml", timestep=0.1, dtype="float32")
+    rng, n = np.random.default_rng(0), 512
+    low, high = np.asarray(quadruped.joint_range).T
+    q = np.tile(np.asarray(quadruped.q_rest), (n, 1))
+    q[:, 2] = rng.uniform(0.05, 0.4, n)
+    q[:, 3:7] = rng.normal(size=(n, 4))
+    q[:, 7:] = rng.uniform(low - 0.1 * (high - low), high + 0.1 * (high - low), (n, len(low)))
+    v = 3 * rng.uniform(-1, 1, (n, quadruped.nv))
+    ends = np.asarray(quadruped.actuator_ctrl_range)
+    u = np.where(rng.random((n, quadruped.nu)) < 0.5, *ends.T)
+    starts = jax.vmap(lambda q, v: dojo.init(quadruped, q, v))(q, v)
+    options = dojo.SolverOptions(kappa=1e-3)
+    run = jax.jit(jax.vmap(lambda s, u: dojo.step(quadruped, s, u, options=options)))
+    after, info = run(starts, u)
+    assert set(np.asarray(info.status)) == {dojo.Status.CONVERGED, dojo.Status.STEP_TOO_LARGE}
+    assert jnp.isfinite(after.q).all()
+    assert jnp.isfinite(after.v).all()

@@ -102,7 +102,8 @@ def solve(
         x, length = advance(here, system, equations, at, kappa)
         fruitless = ((length < _JAMMED) & ~holding) | (loop.age >= patience[kinds[loop.search]])
         fruitless &= loop.iterations < last_search
-        stalled = fruitless | ~_all_finite(x)
+        lost = ~jnp.isfinite(error)
+        stalled = fruitless | lost | ~_all_finite(x)
         final = loop.iterations == last_search
         ended = stalled | (solved & holding) | final
         search = jnp.where(final, 0, (loop.search + ended) % len(_SEARCHES))
@@ -112,7 +113,8 @@ def solve(
         start = jnp.where(which[search] == _HERE, at.v, starts[which[search]])
         begin = _choose(fresh, at._replace(v=start), released)
         x = _choose(ended, begin, x)
-        finite = jnp.isfinite(error)
+        # What is lost later was a step too far; at the start it is the inputs.
+        finite = ~lost | (loop.iterations > 0)
         converged = solved & ~holding
         # The step from a converged point is the polish: it squares the residual, or, at the
         # rounding limit, is not taken.
@@ -124,7 +126,7 @@ def solve(
             iterations=loop.iterations + 1,
             search=search,
             age=jnp.where(fresh, 0, jnp.where(ended, 1, loop.age + 1)),
-            radius=jnp.where(holding & ended, radius, loop.radius),
+            radius=jnp.where(holding & ended & ~lost, radius, loop.radius),
             converged=converged,
             finite=finite,
         )
