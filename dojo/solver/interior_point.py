@@ -5,7 +5,7 @@ Where that leads nowhere, the search starts afresh from another point of a fixed
 Source: Howell et al., arXiv 2203.00806, section IV.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +51,9 @@ _SEARCHES = (
 )
 
 
+_Tree = TypeVar("_Tree")
+
+
 class Solution(NamedTuple):
     """Result of a solve; the best point met if it did not converge."""
 
@@ -68,7 +71,7 @@ class _Loop(NamedTuple):
     iterations: Array
     search: Array  # row of the list of searches
     age: Array  # iterations since it began; at 0 only x.v is set
-    radius: Array  # (c,) of the cones in HELD searches
+    radius: Array  # (c,) of the cones in HELD searches: those that the last one found
     converged: Array
     finite: Array
 
@@ -77,59 +80,14 @@ def solve(
     problem: Problem, first: Point | None, kappa: Array, tolerance: float, max_iterations: int
 ) -> Solution:
     """Bring a point, the problem's own if None, to the kappa point of the problem."""
-    # Single precision reaches its rounding limit before the tolerance squared.
-    polish = jnp.finfo(kappa.dtype).eps < 1e-12
     starts = problem.starts()
-    which, factors, kinds = (jnp.asarray(column) for column in zip(*_SEARCHES, strict=True))
-
-    patience = jnp.asarray(_PATIENCE)
     last_search = int(_LAST_SEARCH * max_iterations)
 
     def running(loop: _Loop) -> Array:
         return ~loop.converged & loop.finite & (loop.iterations < max_iterations)
 
     def body(loop: _Loop) -> _Loop:
-        holding = kinds[loop.search] == _HELD
-        here = problem.held(loop.radius, holding)
-        rows, tangent = here.linearize(loop.x.v)
-        factor = factors[loop.search].astype(kappa.dtype)
-        begun = here.centered(loop.x.v, rows, factor, kappa)
-        at = _choose(loop.age == 0, begun, loop.x)
-        equations = residual(here, rows, at, kappa)
-        error = scaled_error(here, at, equations, kappa, tolerance)
-        solved, better = error <= tolerance, (error < loop.best_error) & ~holding
-        system = newton_system(here, tangent, at)
-        x, length = advance(here, system, equations, at, kappa)
-        fruitless = ((length < _JAMMED) & ~holding) | (loop.age >= patience[kinds[loop.search]])
-        fruitless &= loop.iterations < last_search
-        lost = ~jnp.isfinite(error)
-        stalled = fruitless | lost | ~_all_finite(x)
-        final = loop.iterations == last_search
-        ended = stalled | (solved & holding) | final
-        search = jnp.where(final, 0, (loop.search + ended) % len(_SEARCHES))
-        radius = problem.radius(at.gamma)
-        released = at.with_b(at.b * (radius / here.radius(at.gamma)))
-        fresh = ended & (kinds[search] != _RELEASED)
-        start = jnp.where(which[search] == _HERE, at.v, starts[which[search]])
-        begin = _choose(fresh, at._replace(v=start), released)
-        x = _choose(ended, begin, x)
-        # What is lost later was a step too far; at the start it is the inputs.
-        finite = ~lost | (loop.iterations > 0)
-        converged = solved & ~holding
-        # The step from a converged point is the polish: it squares the residual, or, at the
-        # rounding limit, is not taken.
-        stay = ~finite | (converged & (ended if polish else True))
-        return _Loop(
-            x=_choose(stay, at, x),
-            best=_choose(better, at, loop.best),
-            best_error=jnp.where(better, error, loop.best_error),
-            iterations=loop.iterations + 1,
-            search=search,
-            age=jnp.where(fresh, 0, jnp.where(ended, 1, loop.age + 1)),
-            radius=jnp.where(holding & ended & ~lost, radius, loop.radius),
-            converged=converged,
-            finite=finite,
-        )
+        return _iterated(problem, starts, kappa, tolerance, last_search, loop)
 
     zero, one = jnp.asarray(0), jnp.ones((), kappa.dtype)
     age = zero if first is None else zero + 1
@@ -140,6 +98,62 @@ def solve(
     last = lax.while_loop(running, body, _batched(loop, starts))
     x = _choose(last.converged, last.x, last.best)
     return Solution(x, last.x, last.converged, last.iterations, last.finite)
+
+
+def _iterated(
+    problem: Problem, starts: Array, kappa: Array, tolerance: float, last_search: int, loop: _Loop
+) -> _Loop:
+    """The loop after one iteration."""
+    _, factor, kind, patience = _search(loop.search)
+    holding = kind == _HELD
+    here = problem.held(loop.radius, holding)
+    rows, tangent = here.linearize(loop.x.v)
+    begun = here.centered(loop.x.v, rows, factor.astype(kappa.dtype), kappa)
+    at = _choose(loop.age == 0, begun, loop.x)
+    left = residual(here, rows, at, kappa)
+    error = scaled_error(here, at, left, kappa, tolerance)
+    x, length = advance(here, newton_system(here, tangent, at), left, at, kappa)
+
+    solved, lost = error <= tolerance, ~jnp.isfinite(error)
+    converged, better = solved & ~holding, (error < loop.best_error) & ~holding
+    fruitless = ((length < _JAMMED) & ~holding) | (loop.age >= patience)
+    ended = (solved & holding) | lost | ~_all_finite(x)
+    ended |= fruitless & (loop.iterations < last_search)
+    final = (loop.iterations == last_search) & (loop.search > 0)
+    # The step from a converged point is the polish: it squares the residual. It is not taken where
+    # it jams, nor at the rounding limit, which single precision reaches before.
+    polish = jnp.finfo(kappa.dtype).eps < 1e-12
+    after = loop._replace(
+        x=_choose(converged & (ended if polish else True), at, x),
+        best=_choose(better, at, loop.best),
+        best_error=jnp.where(better, error, loop.best_error),
+        iterations=loop.iterations + 1,
+        age=loop.age + 1,
+        converged=converged,
+        # What is lost later was a step too far; at the start it is the inputs.
+        finite=~lost | (loop.iterations > 0),
+    )
+    following = jnp.where(final, 0, (loop.search + 1) % len(_SEARCHES))
+    radius = problem.radius(at.gamma)
+    # Released, the cones change their size, and b with them.
+    reached = at.with_b(at.b * (radius / here.radius(at.gamma)))
+    found = after._replace(radius=jnp.where(holding & ~lost, radius, loop.radius))
+    again = _begun(found, following, reached, starts)
+    return _choose((ended | final) & ~converged, again, after)
+
+
+def _begun(loop: _Loop, search: Array, reached: Point, starts: Array) -> _Loop:
+    """The loop at the beginning of a search, where the last one reached this point."""
+    which, _, kind, _ = _search(search)
+    goes_on = kind == _RELEASED
+    v = jnp.where(goes_on | (which == _HERE), reached.v, starts[which])
+    return loop._replace(x=reached._replace(v=v), search=search, age=jnp.where(goes_on, 1, 0))
+
+
+def _search(row: Array) -> tuple[Array, Array, Array, Array]:
+    """Start, factor, kind and patience of a row of the list of searches."""
+    which, factor, kind = (jnp.asarray(column)[row] for column in zip(*_SEARCHES, strict=True))
+    return which, factor, kind, jnp.asarray(_PATIENCE)[kind]
 
 
 def _batched(loop: _Loop, data: Array) -> _Loop:
@@ -184,7 +198,7 @@ def scaled_error(problem: Problem, x: Point, r: Residual, kappa: Array, toleranc
     return -smallest(-jnp.abs(jnp.concatenate(blocks)), 0)
 
 
-def _choose(first: Array, a: Point, b: Point) -> Point:
+def _choose(first: Array, a: _Tree, b: _Tree) -> _Tree:
     return jax.tree.map(lambda x, y: jnp.where(first, x, y), a, b)
 
 
