@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dojo.math import rotations
+from dojo.math.vectors import reduced, smallest
 from dojo.solver.cones import cone_step, determinant, divide, jordan, orthant_step, scaling
 
 # Compiling inside a property takes longer than hypothesis expects of an example.
@@ -139,3 +140,34 @@ def test_cones_work_under_any_batch_shape(batch):
     together = np.asarray(step(*shaped)).reshape(n, 5)
     alone = np.stack([cone_step(jnp.asarray(a), jnp.asarray(b)) for a, b in zip(x, d, strict=True)])
     np.testing.assert_allclose(together, alone, rtol=1e-12)
+
+
+@relaxed
+@given(seeds, sizes, dtypes, st.sampled_from([0, 1, (0, 1)]))
+def test_sums_and_minima_are_those_of_numpy(seed, n, dtype, axis):
+    """Zeros included, which the sum spares, and empty axes; derivatives in both modes."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(3, n)) * rng.integers(0, 2, (3, n))
+    tolerance = 10 * np.finfo(dtype).eps
+    given_x = jnp.asarray(x, dtype)
+    np.testing.assert_allclose(reduced(given_x, axis), x.sum(axis), atol=tolerance)
+    np.testing.assert_array_equal(
+        smallest(given_x, axis), np.asarray(given_x).min(axis, initial=np.inf)
+    )
+    weight = jnp.asarray(rng.normal(size=np.shape(x.sum(axis))), dtype)
+
+    def loss(x):
+        return jnp.sum(weight * reduced(x * x, axis))
+
+    exact = 2 * x * np.expand_dims(weight, axis)
+    np.testing.assert_allclose(jax.grad(loss)(given_x), exact, atol=10 * tolerance)
+    _, rate = jax.jvp(loss, (given_x,), (jnp.ones_like(given_x),))
+    np.testing.assert_allclose(rate, exact.sum(), atol=100 * tolerance)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_sums_and_minima_keep_what_is_not_finite(bad):
+    for place in range(4):
+        x = jnp.ones(4).at[place].set(bad)
+        np.testing.assert_array_equal(reduced(x, 0), np.sum(x))
+        np.testing.assert_array_equal(smallest(x, 0), np.min(x))

@@ -48,6 +48,29 @@ def test_newton_system_is_the_derivative_of_the_residual(name):
         )
 
 
+def test_the_fixed_point_of_the_radii_leads_to_the_solution(monkeypatch):
+    """Searches with held radii alone find what the free ones find, and through more than one."""
+    model = dojo.load(MODELS / "hopper.xml", timestep=0.01)
+    rng = np.random.default_rng(0)
+    q = jnp.asarray(model.q_rest + rng.uniform(-0.1, 0.1, (32, model.nq)))
+    v, kappa = jnp.asarray(rng.normal(size=(32, model.nv))), jnp.asarray(1e-6)
+    us = jnp.asarray(rng.uniform(-1, 1, (32, model.nu)))
+
+    def solved(q, v, u):
+        problem = StepProblem.build(Inputs(model, q, v, u, None))
+        return interior_point.solve(problem, None, kappa, 1e-9, 400)
+
+    free = jax.jit(jax.vmap(solved))(q, v, us)
+    monkeypatch.setattr(interior_point, "_SEARCHES", 20 * interior_point._FIXED_POINT)
+    held = jax.jit(jax.vmap(lambda *a: solved(*a)))(q, v, us)
+    assert free.converged.all()
+    assert held.converged.all()
+    assert held.iterations.max() > 3 * free.iterations.max()
+    touching = free.x.orthant[:, 0, : model.topology.nc].max(1) > 1e-2
+    assert touching.sum() > 8
+    np.testing.assert_allclose(held.x.v, free.x.v, rtol=1e-6, atol=1e-8)
+
+
 def inside(rng, n, nearest=1e-8):
     """Random vectors inside the cone, some of them close to its boundary."""
     x = rng.normal(size=(2, n))
