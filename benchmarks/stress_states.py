@@ -12,7 +12,7 @@ from dojo.math import rotations
 from dojo.model.state import normalize_configuration
 from dojo.physics import mechanics
 from dojo.physics.kinematics import link_twists
-from dojo.physics.layout import layout
+from dojo.model.layout import layout
 
 DEEPEST = 0.05  # [m] penetration
 HIGHEST = 0.3  # [m] above the ground

@@ -105,7 +105,7 @@ def outcome(
     defect = jnp.where(converged, left.balance, 0.0)
     q, v = mechanics.arrive(model, node, trial, x.v, defect)
     # Nothing but numbers leaves a step that began with numbers: a lost one stays where it was.
-    lost = ~(jnp.isfinite(q).all() & jnp.isfinite(v).all())
+    lost = ~jnp.isfinite(jnp.concatenate([q, v])).all()
     q, v = jnp.where(lost, node.q, q), jnp.where(lost, node.v, v)
     converged &= ~lost
     nc = model.topology.nc

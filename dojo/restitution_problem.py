@@ -40,7 +40,7 @@ class RestitutionProblem(StepProblem):
         derivative = Derivative(
             blocks=spatial_inertia(model, trial.frames).full(),
             axes=trial.axes,
-            screw=node.screw[:, 0],
+            gap=model.timestep * node.work[:, : model.topology.nc],
         )
         acts = strikes.acts.astype(model.dtype)
         nf = step.mu.shape[0]
@@ -52,7 +52,7 @@ class RestitutionProblem(StepProblem):
         target = model.timestep * jnp.concatenate([target, limits])
         present, _ = mechanics.rates(model, node, derivative, before)
         room = _room(model, restitution.effective_mass(model, node), target - present, kappa)
-        offset = jnp.where(strikes.acts, room - target, step.scales.gap)
+        offset = jnp.where(strikes.acts, room - target, step.scales.size[1])
         return cls(model, node, step.mu, step.base, step.scales, derivative, before, acts, offset)
 
     def rows(self, v: Array) -> Rows:

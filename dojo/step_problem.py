@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dojo.math.vectors import dot, safe_norm
+from dojo.math.vectors import diagonal, dot, safe_norm
 from dojo.model.model import Model
 from dojo.physics import mechanics
 from dojo.physics.dry_friction import cones, largest_impulse
@@ -30,19 +30,14 @@ def _scales(model: Model, node: Node) -> Scales:
     h, eps = model.timestep, float(jnp.finfo(model.dtype).eps)
     gravity = safe_norm(model.gravity)
     # A tenth: light links that the diagonal inertia lets run away are held by their chain.
-    driven = 0.1 * jnp.max(jnp.abs(node.impulse.constant) / jnp.diagonal(node.mass), initial=0.0)
+    driven = 0.1 * jnp.max(jnp.abs(node.impulse.constant) / diagonal(node.mass), initial=0.0)
     speed = h * gravity + jnp.max(jnp.abs(node.v), initial=0.0) + driven
     momentum = jnp.max(jnp.abs(node.momentum)) + jnp.max(jnp.abs(node.impulse.constant))
     extent = jnp.max(jnp.abs(node.frames.pos)) + jnp.max(model.geom_size, initial=0.1)
     mass = jnp.sum(model.link_mass)
-    scales = Scales(
-        balance=momentum + 1e-6 * mass,
-        gap=h * speed + 1e-6,
-        slip=speed + 1e-6,
-        balance_noise=16 * eps * mass * extent * (extent + 1) / h,
-        gap_noise=16 * eps * extent,
-        slip_noise=16 * eps * speed * (extent + 1),
-    )
+    size = [momentum + 1e-6 * mass, h * speed + 1e-6, speed + 1e-6]
+    noise = [mass * extent * (extent + 1) / h, extent, speed * (extent + 1)]
+    scales = Scales(jnp.stack(size), 16 * eps * jnp.stack(noise))
     return jax.tree.map(jax.lax.stop_gradient, scales)
 
 
@@ -92,12 +87,10 @@ class StepProblem:
 
     def rows_after(self, v: Array, trial: Trial) -> Rows:
         """The rows at v, which leads to this trial."""
-        slip = mechanics.slip(self.model, self.node, v)
-        zero = jnp.zeros_like(self.node.target), jnp.zeros_like(slip)
         return Rows(
-            balance=mechanics.balance(self.model, self.node, trial, v, *zero),
+            balance=mechanics.balance(self.model, self.node, trial, v),
             gap=mechanics.gaps(self.model, self.node, trial),
-            slip=slip,
+            slip=mechanics.slip(self.model, self.node, v),
         )
 
     def linearize(self, v: Array) -> tuple[Rows, StepTangent]:
@@ -122,15 +115,15 @@ class StepProblem:
 
     def centered(self, v: Array, rows: Rows, factor: Array, kappa: Array) -> Point:
         """All products of a kind equal, their size that of this step's momentum and motion."""
-        s = self.scales
-        length = s.gap * factor
+        momentum, length, speed = self.scales.size
+        length = length * factor
         slack = jnp.maximum(rows.gap, length)
-        gamma = jnp.maximum(s.balance * length, kappa) / slack
+        gamma = jnp.maximum(momentum * length, kappa) / slack
         radius = self.radius(gamma)
         # The radius of a dry joint does not follow the impulses: its psi makes up for that.
         nf = self.mu.shape[0]
-        product = jnp.maximum(s.balance * s.slip * factor, kappa)
-        speed = s.slip * factor + cones(kappa / radius[:nf], product / radius[nf:])
+        product = jnp.maximum(momentum * speed * factor, kappa)
+        speed = speed * factor + cones(kappa / radius[:nf], product / radius[nf:])
         psi = jnp.sqrt(dot(rows.slip, rows.slip) + speed**2)
         b = -0.5 * radius * rows.slip / psi
         point = Point.of(v=v, gamma=gamma, slack=slack, b=b, psi=psi, eta=rows.slip)

@@ -77,7 +77,7 @@ def test_scaling_is_positive_and_maps_eta_to_beta(seed, n, dtype):
     scaled = scaling(beta, eta)
     tolerance = 1e4 * np.finfo(dtype).eps
     size = np.abs(np.asarray(beta)).max(0, initial=0)
-    error = np.abs(np.asarray(scaled.times(scaled.times(eta)) - beta)) / size
+    error = np.abs(np.asarray(scaled.size * scaled.times(scaled.times(eta)) - beta)) / size
     assert (error <= tolerance).all()
     x = jnp.asarray(rng.normal(size=(3, n)), dtype)
     assert (np.asarray((x * scaled.times(x)).sum(0)) > 0).all()

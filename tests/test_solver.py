@@ -83,7 +83,7 @@ def test_scaling_maps_one_vector_to_the_other():
     # Scaling loses the digits of the margin: 1e-4 leaves twelve.
     beta, eta = inside(rng, 300, 1e-4), inside(rng, 300, 1e-4)
     scaled = scaling(beta, eta)
-    twice = scaled.times(scaled.times(eta))
+    twice = scaled.size * scaled.times(scaled.times(eta))
     np.testing.assert_allclose(twice, beta, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(scaled.times(scaled.over(beta)), beta, rtol=1e-10, atol=1e-12)
 
@@ -92,7 +92,9 @@ def test_scaling_eliminates_the_first_component():
     """ratio and schur are those of K, column by column."""
     scaled = scaling(*(inside(np.random.default_rng(k), 50) for k in (1, 2)))
     unit = jnp.broadcast_to(jnp.eye(3)[:, :, None], (3, 3, 50))
-    k = np.stack([np.asarray(scaled.times(scaled.times(unit[j]))) for j in range(3)], axis=1)
+    k = np.stack(
+        [np.asarray(scaled.size * scaled.times(scaled.times(unit[j]))) for j in range(3)], axis=1
+    )
     np.testing.assert_allclose(scaled.first_row(), k[0], rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(scaled.ratio(), k[1:, 0] / k[0, 0], rtol=1e-9, atol=1e-12)
     schur = k[1:, 1:] - k[1:, :1] * k[:1, 1:] / k[0, 0]

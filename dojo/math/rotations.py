@@ -6,16 +6,15 @@ Component first. `q` maps body coordinates to the world; a right factor is a bod
 import jax.numpy as jnp
 from jax import Array
 
-from dojo.math.vectors import at_least, cross, dot, safe_norm
+from dojo.math.vectors import at_least, cross, dot, eye, safe_norm
 
 
 def normalize(q: Array) -> Array:
     """Unit quaternion; its derivative along `q` is zero. A zero quaternion becomes the identity."""
-    square = jnp.sum(q * q, axis=0)
+    square = dot(q, q)
     zero = square == 0  # and not "not positive": a NaN must stay one
     scale = 1.0 / jnp.sqrt(jnp.where(zero, 1.0, square))
-    identity = jnp.zeros_like(q).at[0].set(1.0)
-    return jnp.where(zero, identity, q * scale)
+    return jnp.where(zero, eye(q.dtype, 4, 1).reshape(4, *[1] * (q.ndim - 1)), q * scale)
 
 
 def multiply(a: Array, b: Array) -> Array:

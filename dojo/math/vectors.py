@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.typing import DTypeLike
 
 
 def cross(a: Array, b: Array) -> Array:
@@ -89,21 +90,34 @@ def outer(a: Array, b: Array) -> Array:
     return a[:, None] * b[None]
 
 
+# [v] = sum of v[k] _SKEW[:, :, k].
+_SKEW = -np.cross(np.eye(3)[:, None], np.eye(3)[None])
+
+
 def skew(v: Array) -> Array:
     """Matrix [v] with [v] x = v cross x."""
-    zero = jnp.zeros_like(v[0])
-    return jnp.stack(
-        [
-            jnp.stack([zero, -v[2], v[1]]),
-            jnp.stack([v[2], zero, -v[0]]),
-            jnp.stack([-v[1], v[0], zero]),
-        ]
-    )
+    basis = jnp.asarray(_SKEW, v.dtype).reshape(3, 3, 3, *[1] * (v.ndim - 1))
+    return total(basis * v, axis=2)
 
 
-def safe_norm(v: Array, axis: int = 0) -> Array:
-    """Euclidean norm whose derivative at zero is zero instead of NaN."""
-    square = reduced(v * v, axis)
+def eye(dtype: DTypeLike, rows: int, columns: int | None = None, k: int = 0) -> Array:
+    """`jnp.eye` as a constant of the program: XLA does not evaluate that one beforehand."""
+    return jnp.asarray(np.eye(rows, columns, k), dtype)
+
+
+def diagonal(m: Array) -> Array:
+    """Diagonal of a matrix (n, n): (n,). A slice, where `jnp.diagonal` gathers."""
+    return m.reshape(-1)[:: m.shape[0] + 1]
+
+
+def add_diagonal(m: Array, d: Array) -> Array:
+    """A matrix (n, n) with d (n,) added to its diagonal."""
+    return m + eye(m.dtype, m.shape[0]) * d
+
+
+def safe_norm(v: Array) -> Array:
+    """Euclidean norm over the first axis; its derivative at zero is zero instead of NaN."""
+    square = dot(v, v)
     # Large enough for its power -3/2, in second derivatives, to be finite.
     smallest = float(jnp.finfo(square.dtype).tiny) ** (2 / 3)
     return jnp.where(square > smallest, jnp.sqrt(at_least(square, smallest)), 0.0)

@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from dojo.math import rotations
 from dojo.model.errors import close_matches
+from dojo.model.layout import assemble, layout, take
 from dojo.model.model import Model
 
 
@@ -68,23 +69,19 @@ def check_array(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: np.d
 
 def normalize_configuration(model: Model, q: Array) -> Array:
     """q with unit quaternions; the derivative along each quaternion is zero."""
-    index = quaternion_index(model)
-    if not index.size:
+    table = layout(model.topology)
+    if not table.quat_q.size:
         return q
-    if not isinstance(q, jax.core.Tracer) and (np.asarray(q)[index] == 0).all(axis=0).any():
+    if not isinstance(q, jax.core.Tracer) and (np.asarray(q)[table.quat_q] == 0).all(0).any():
         raise ValueError("q: holds a zero quaternion; the identity is (1, 0, 0, 0).")
-    return q.at[index].set(rotations.normalize(q[index]))
-
-
-def quaternion_index(model: Model) -> np.ndarray:
-    """Positions in q of all quaternions, (4, k)."""
-    t = model.topology
-    starts = [
-        t.q_start[j] + (3 if k == "free" else 0)
-        for j, k in enumerate(t.joint_kind)
-        if k in ("free", "ball")
-    ]
-    return np.arange(4)[:, None] + np.array(starts, dtype=int)[None]
+    return assemble(
+        [
+            (table.scalar_q, take(q, table.scalar_q)),
+            (table.quat_q, rotations.normalize(take(q, table.quat_q))),
+            (table.place_q, take(q, table.place_q)),
+        ],
+        model.nq,
+    )
 
 
 def _from_keyframe(

@@ -12,7 +12,6 @@ the step comes down on its corners, as a box does, and not at a point that ran t
 """
 
 import functools
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -23,7 +22,6 @@ from jax import Array
 from dojo.math import rotations
 from dojo.math.vectors import (
     at_least,
-    contract,
     cross,
     dot,
     matmat,
@@ -120,6 +118,8 @@ def _friction(model: Model, groups: tuple[ContactGroup, ...]) -> Array:
 
 def anchored(model: Model, c: Candidates, frames: Frames) -> Candidates:
     """Candidates for a step from these link poses: what they are of a rim, fixed to the body."""
+    if not _rim_corners(model.topology).any():
+        return c._replace(anchor=jnp.zeros((2, len(c.radius)), model.dtype))
     normal = _local_normal(model, c, frames)
     steep = (safe_norm(normal[:2]) - ROUND_START) / (ROUND_END - ROUND_START)
     t = jnp.clip(steep, 0.0, 1.0)
@@ -218,23 +218,3 @@ def contact_points(c: Candidates, at: Touch) -> Array:
 def screws(point: Array, direction: Array) -> Array:
     """World wrenches (6, ...) of unit forces along `direction` at `point`, about the origin."""
     return jnp.concatenate([cross(point, direction), direction])
-
-
-def at_contacts(model: Model, per_link: Array) -> Array:
-    """Values (..., nl) of links at the candidates of their geoms, (..., nc)."""
-    return per_link[..., contact_links(model)]
-
-
-def by_link(model: Model, per_contact: Array) -> Array:
-    """Sums (..., nl) over the candidates of each link; the first ones, if not all are given."""
-    shape = per_contact.shape[:-1]
-    flat = per_contact.reshape(math.prod(shape), per_contact.shape[-1])
-    table = jnp.asarray(_link_table(model.topology)[: flat.shape[-1]], per_contact.dtype)
-    return contract(flat, table).reshape(*shape, model.topology.nl)
-
-
-@functools.lru_cache(maxsize=64)
-def _link_table(topology: Topology) -> np.ndarray:
-    """One-hot (nc, nl): the link of each candidate, none for geoms fixed in the world."""
-    geom = _joined(topology.contacts, "geom")
-    return (topology.geom_link[geom][:, None] == np.arange(topology.nl)).astype(float)

@@ -11,8 +11,8 @@ the contacts with friction: arrays of cones are (..., nf + nd).
 import jax.numpy as jnp
 from jax import Array
 
+from dojo.model.layout import placed, take
 from dojo.model.model import Model
-from dojo.physics.layout import placed
 
 # A cone needs an interior: the least frictionloss [N m or N] a dry dof is simulated with.
 SMALLEST = 1e-8
@@ -20,13 +20,13 @@ SMALLEST = 1e-8
 
 def largest_impulse(model: Model) -> Array:
     """h frictionloss of the dry dofs, (nd,) [N m s or N s]."""
-    loss = model.dof_frictionloss[model.topology.dry_dofs]
+    loss = take(model.dof_frictionloss, model.topology.dry_dofs)
     return model.timestep * jnp.maximum(loss, SMALLEST)
 
 
 def joint_slip(model: Model, v: Array) -> Array:
     """Velocity of the dry dofs as tangential velocity of their cones, (2, nd) [rad/s or m/s]."""
-    speed = v[model.topology.dry_dofs]
+    speed = take(v, model.topology.dry_dofs)
     return jnp.stack([speed, jnp.zeros_like(speed)])
 
 

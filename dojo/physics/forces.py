@@ -14,10 +14,10 @@ from jax import Array
 
 from dojo.math import rotations
 from dojo.math.vectors import at_least, contract, cross, dot
+from dojo.model.layout import assemble, layout, take
 from dojo.model.model import Model
 from dojo.model.topology import Topology
 from dojo.physics.inertia import joint_forces, link_inertia
-from dojo.physics.layout import assemble, layout
 
 # Symplectic Euler is stable below h^2 k / m = 4; well before that its energy swings visibly.
 STIFF_SPRING = 0.25
@@ -60,14 +60,14 @@ def _felt(model: Model, inertia: Array) -> Array:
     That is at most three times the smallest, in any axes: a thin rod may lie askew in its link.
     """
     table = layout(model.topology)
-    x, y, z = jnp.moveaxis(link_inertia(model)[:, :, table.spinning], 1, 0)
+    x, y, z = jnp.moveaxis(take(link_inertia(model), table.spinning), 1, 0)
     minors = cross(y, z)[0] + cross(z, x)[1] + cross(x, y)[2]
     mean = 3.0 * dot(x, cross(y, z)) / at_least(minors)
     return assemble(
         [
-            (table.scalar_v, inertia[table.scalar_v]),
+            (table.scalar_v, take(inertia, table.scalar_v)),
             (table.spin_v, jnp.broadcast_to(mean, table.spin_v.shape)),
-            (table.place_v, inertia[table.place_v]),
+            (table.place_v, take(inertia, table.place_v)),
         ],
         model.nv,
     )
@@ -78,12 +78,13 @@ def _springs(model: Model, q: Array) -> tuple[Array, Array]:
     table = layout(model.topology)
     rest = model.spring_ref
     quats = table.quat_q
-    relative = rotations.multiply(rotations.conjugate(rotations.normalize(rest[quats])), q[quats])
+    back = rotations.conjugate(rotations.normalize(take(rest, quats)))
+    relative = rotations.multiply(back, take(q, quats))
     stretch = assemble(
         [
-            (table.scalar_v, q[table.scalar_q] - rest[table.scalar_q]),
+            (table.scalar_v, take(q - rest, table.scalar_q)),
             (table.spin_v, rotations.logarithm(relative)),
-            (table.place_v, q[table.place_q] - rest[table.place_q]),
+            (table.place_v, take(q - rest, table.place_q)),
         ],
         model.nv,
     )
@@ -109,17 +110,16 @@ def actuator_impulse(model: Model, q: Array, v: Array, u: Array, inertia: Array)
     dof, position = t.v_start[t.actuators.joint], t.q_start[t.actuators.joint]
     gear, bias = model.actuator_gear, model.actuator_bias.T
     control = clip_control(model, u)
-    force = model.actuator_gain * control + bias[0] + bias[1] * gear * q[position]
+    force = model.actuator_gain * control + bias[0] + bias[1] * gear * take(q, position)
     slope = -gear * (h * bias[1] + bias[2])
     limits = jnp.where(
         t.actuators.force_limited[:, None],
         model.actuator_force_range,
         jnp.array([-jnp.inf, jnp.inf], model.dtype),
     )
-    force, slope = _limited(force, slope, gear, v[dof], inertia[dof], h, limits)
+    force, slope = _limited(force, slope, gear, take(v, dof), take(inertia, dof), h, limits)
     to_dof = jnp.asarray(_actuator_table(t), model.dtype)
-    total = contract(gear * force, to_dof)
-    total_slope = contract(gear * slope, to_dof)
+    total, total_slope = contract(gear * jnp.stack([force, slope]), to_dof)
     k = t.v_start[t.force_limited_joints]
     if len(k):
         joint_force, joint_slope = _limited(

@@ -15,7 +15,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dojo.math.vectors import contract, cross, dot, matmat, matvec, outer, skew, total, transpose
+from dojo.math.vectors import (
+    add_diagonal,
+    contract,
+    cross,
+    dot,
+    eye,
+    matmat,
+    matvec,
+    outer,
+    skew,
+    total,
+    transpose,
+)
+from dojo.model.layout import layout
 from dojo.model.model import Model
 from dojo.model.state import State, normalize_configuration
 from dojo.model.topology import Topology
@@ -26,7 +39,6 @@ from dojo.physics.kinematics import (
     local_maps,
     motion_axes,
 )
-from dojo.physics.layout import layout
 
 
 class Blocks(NamedTuple):
@@ -46,9 +58,10 @@ class Blocks(NamedTuple):
 
     def full(self) -> Array:
         """The matrices written out, (6, 6, n)."""
-        eye = jnp.eye(3, dtype=self.mass.dtype)[:, :, None]
         upper = jnp.concatenate([self.turn, skew(self.right)], axis=1)
-        lower = jnp.concatenate([-skew(self.left), self.mass * eye], axis=1)
+        lower = jnp.concatenate(
+            [-skew(self.left), self.mass * eye(self.mass.dtype, 3)[:, :, None]], axis=1
+        )
         return jnp.concatenate([upper, lower])
 
 
@@ -70,15 +83,19 @@ def tree_masks(topology: Topology) -> Masks:
 def joint_space(model: Model, blocks: Array, left: Array, right: Array) -> Array:
     """H[j, l] = sum_i left_j^T B_i right_l over the links moved by both: (nv, nv).
 
-    blocks: (6, k, nl); left: twists (6, nv); right: (k, nv), twists or several sets of them.
+    blocks: (6, 6, nl); left, right: twists (6, nv).
     """
-    moves = jnp.asarray(model.topology.moves[:-1], model.dtype)
-    k = blocks.shape[1]
-    composite = contract(blocks.reshape(6 * k, -1), moves).reshape(6, k, -1)
+    composite = _composite(model, blocks)
     masks = tree_masks(model.topology)
     forward = total(composite * right, axis=1)
     backward = total(composite * left[:, None], axis=0)
     return contract(left.T, forward) * masks.down + contract(backward.T, right) * masks.up
+
+
+def _composite(model: Model, blocks: Array) -> Array:
+    """Sum of the blocks (6, 6, nl) of the links that each degree of freedom moves: (6, 6, nv)."""
+    moves = jnp.asarray(model.topology.moves[:-1], model.dtype)
+    return contract(blocks.reshape(36, -1), moves).reshape(6, 6, -1)
 
 
 def centers_of_mass(model: Model, frames: Frames) -> Array:
@@ -97,8 +114,8 @@ def shifted(turn: Array, mass: Array, center: Array, moved: Array) -> Blocks:
 
     For a link with its centre now at `center` and then at `moved`; equal ones give its inertia.
     """
-    eye = jnp.eye(3, dtype=mass.dtype)[:, :, None]
-    steiner = mass * (dot(center, moved) * eye - outer(moved, center))
+    unit = eye(mass.dtype, 3)[:, :, None]
+    steiner = mass * (dot(center, moved) * unit - outer(moved, center))
     return Blocks(turn + steiner, mass * center, mass * moved, mass)
 
 
@@ -111,8 +128,10 @@ def spatial_inertia(model: Model, frames: Frames) -> Blocks:
 
 def mass_matrix_at(model: Model, frames: Frames, axes: Array) -> Array:
     """Joint-space inertia with armature, (nv, nv)."""
-    h = joint_space(model, spatial_inertia(model, frames).full(), axes, axes)
-    return h + jnp.diag(model.dof_armature)
+    composite = _composite(model, spatial_inertia(model, frames).full())
+    masks = tree_masks(model.topology)
+    half = contract(axes.T, total(composite * axes, axis=1))
+    return add_diagonal(half * masks.down + half.T * masks.up, model.dof_armature)
 
 
 def mass_matrix(model: Model, q: Array) -> Array:
@@ -139,7 +158,8 @@ def bias_force(model: Model, state: State) -> Array:
     turning[layout(model.topology).place_v] = 0.0
     rate = _motion_cross(twist[:, model.topology.dof_link], axes) * turning
     acceleration = link_twists(model, rate, state.v)
-    acceleration = acceleration.at[3:].add(-model.gravity[:, None])
+    lift = contract(eye(model.dtype, 6, 3, -3), model.gravity)[:, None]
+    acceleration = acceleration - lift
     inertia = spatial_inertia(model, frames)
     force = inertia.times(acceleration) + _force_cross(twist, inertia.times(twist))
     return joint_forces(model, axes, force)
@@ -149,6 +169,12 @@ def joint_forces(model: Model, axes: Array, wrench: Array) -> Array:
     """sum_i J_i^T w_i for world wrenches (6, nl) about the origin: (nv,)."""
     moves = jnp.asarray(model.topology.moves[:-1], model.dtype)
     return total(axes * contract(wrench, moves), axis=0)
+
+
+def work_of(model: Model, links: np.ndarray, wrench: Array, axes: Array) -> Array:
+    """J_i^T w for a wrench (6, k) each on its link i of `links`, -1 the world: (nv, k)."""
+    moved = jnp.asarray(model.topology.moves[links].T, model.dtype)
+    return contract(axes.T, wrench) * moved
 
 
 def _motion_cross(a: Array, b: Array) -> Array:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dojo.math.rotations import cayley_vector
-from dojo.math.vectors import cross, matmat, matvec, outer, skew, transpose
+from dojo.math.vectors import cross, eye, matmat, matvec, outer, skew, transpose
 from dojo.model.model import Model
 from dojo.physics.inertia import Blocks, centers_of_mass, link_inertia, shifted
 from dojo.physics.kinematics import Frames
@@ -40,8 +40,7 @@ def interval(model: Model, start: Frames, end: Frames) -> Interval:
 def interval_derivative(model: Model, start: Frames, end: Frames, turn: Array) -> Blocks:
     """h times the derivative of the momenta by the world twists of the end poses."""
     inertia = link_inertia(model)
-    eye = jnp.eye(3, dtype=turn.dtype)[:, :, None]
-    to_turn = eye + skew(turn) + outer(turn, turn)
+    to_turn = eye(turn.dtype, 3)[:, :, None] + skew(turn) + outer(turn, turn)
     to_momentum = inertia + matmat(skew(turn), inertia) - skew(matvec(inertia, turn))
     body = matmat(to_momentum, to_turn)
     world = matmat(matmat(start.rot, body), transpose(end.rot))

@@ -12,11 +12,11 @@ import numpy as np
 from jax import Array
 
 from dojo.math import rotations
-from dojo.math.vectors import contract, cross, dot, matmat, matvec, reduced, skew, total
+from dojo.math.vectors import contract, cross, dot, eye, matmat, matvec, reduced, skew, total
+from dojo.model.layout import assemble, layout, take
 from dojo.model.model import Model
 from dojo.model.state import normalize_configuration
 from dojo.model.topology import Topology
-from dojo.physics.layout import assemble, layout
 
 
 class Frames(NamedTuple):
@@ -73,9 +73,9 @@ def local_maps(model: Model) -> LocalMaps:
     return LocalMaps(
         rest_pos=model.link_pos.T,
         rest_rot=rest_rot,
-        sine_rot=matmat(rest_rot[:, :, s], spin),
-        cosine_rot=matmat(rest_rot[:, :, s], matmat(spin, spin)),
-        slide_pos=matvec(rest_rot[:, :, s], axis) * (1 - turns),
+        sine_rot=matmat(take(rest_rot, s), spin),
+        cosine_rot=matmat(take(rest_rot, s), matmat(spin, spin)),
+        slide_pos=matvec(take(rest_rot, s), axis) * (1 - turns),
         anchor=anchor,
         center=model.link_pos.T + matvec(rest_rot, anchor),
         axis=axis,
@@ -95,7 +95,7 @@ def link_frames(model: Model, maps: LocalMaps, q: Array) -> Frames:
 
 def _composed(a: Array, b: Array) -> Array:
     """The pose (3, 4, n) of what has pose b in a frame of pose a."""
-    position = jnp.eye(1, 4, 3, dtype=a.dtype)[:, :, None]
+    position = eye(a.dtype, 1, 4, 3)[:, :, None]
     return reduced(a[:, :3, None] * b[None], 1) + a[:, 3:] * position
 
 
@@ -103,23 +103,25 @@ def _joint_transforms(model: Model, maps: LocalMaps, q: Array) -> Array:
     """Poses of the links in their parents, (3, 4, nl)."""
     table = layout(model.topology)
     s, ball, nl = table.scalar, table.ball, model.topology.nl
-    angle = q[table.scalar_q] - maps.ref
+    angle = take(q, table.scalar_q) - maps.ref
     scalar_rot = (
-        maps.rest_rot[:, :, s]
+        take(maps.rest_rot, s)
         + jnp.sin(angle) * maps.sine_rot
         + (1 - jnp.cos(angle)) * maps.cosine_rot
     )
-    scalar_pos = maps.center[:, s] + angle * maps.slide_pos - matvec(scalar_rot, maps.anchor[:, s])
-    turned = rotations.to_matrix(q[table.quat_q])
-    ball_rot = matmat(maps.rest_rot[:, :, ball], turned[:, :, : len(ball)])
-    ball_pos = maps.center[:, ball] - matvec(ball_rot, maps.anchor[:, ball])
+    scalar_pos = (
+        take(maps.center, s) + angle * maps.slide_pos - matvec(scalar_rot, take(maps.anchor, s))
+    )
+    turned = rotations.to_matrix(take(q, table.quat_q))
+    ball_rot = matmat(take(maps.rest_rot, ball), turned[:, :, : len(ball)])
+    ball_pos = take(maps.center, ball) - matvec(ball_rot, take(maps.anchor, ball))
     free_rot = turned[:, :, len(ball) :]
     parts = [
         (s, Frames.of(scalar_rot, scalar_pos).pose),
         (ball, Frames.of(ball_rot, ball_pos).pose),
-        (table.free, Frames.of(free_rot, q[table.place_q]).pose),
+        (table.free, Frames.of(free_rot, take(q, table.place_q)).pose),
     ]
-    return assemble([part for part in parts if len(part[0])], nl)
+    return assemble(parts, nl)
 
 
 @functools.lru_cache(maxsize=64)
@@ -138,15 +140,15 @@ def motion_axes(model: Model, maps: LocalMaps, frames: Frames) -> Array:
     table = layout(model.topology)
     s = table.scalar
     center = frames.pos + matvec(frames.rot, maps.anchor)
-    axis = matvec(frames.rot[:, :, s], maps.axis)
+    axis = matvec(take(frames.rot, s), maps.axis)
     scalar = jnp.concatenate(
-        [axis * maps.hinge, cross(center[:, s], axis) * maps.hinge + axis * (1 - maps.hinge)]
+        [axis * maps.hinge, cross(take(center, s), axis) * maps.hinge + axis * (1 - maps.hinge)]
     )
     spinning = table.spinning
-    body = frames.rot[:, :, spinning]  # columns are the axes of the spin components
-    spin = jnp.concatenate([body, cross(center[:, None, spinning], body)])
-    eye = jnp.eye(6, 3, -3, dtype=model.dtype)[:, :, None]
-    place = jnp.broadcast_to(eye, (6, 3, len(table.free)))
+    body = take(frames.rot, spinning)  # columns are the axes of the spin components
+    spin = jnp.concatenate([body, cross(take(center, spinning)[:, None], body)])
+    unit = eye(model.dtype, 6, 3, -3)[:, :, None]
+    place = jnp.broadcast_to(unit, (6, 3, len(table.free)))
     return assemble(
         [(table.scalar_v, scalar), (table.spin_v, spin), (table.place_v, place)], model.nv
     )
@@ -155,14 +157,18 @@ def motion_axes(model: Model, maps: LocalMaps, frames: Frames) -> Array:
 def integrate(model: Model, q: Array, dq: Array) -> Array:
     """q moved by the tangent vector dq (nv,), rotations by the Cayley map of half of it."""
     table = layout(model.topology)
-    turned = rotations.multiply(q[table.quat_q], rotations.cayley(0.5 * dq[table.spin_v]))
+    turned = rotations.multiply(
+        take(q, table.quat_q), rotations.cayley(0.5 * take(dq, table.spin_v))
+    )
     return _joined(model, q, dq, turned)
 
 
 def displace(model: Model, q: Array, dq: Array) -> Array:
     """q moved by the tangent vector dq (nv,) along the exponential map: mj_integratePos."""
     table = layout(model.topology)
-    turned = rotations.multiply(q[table.quat_q], rotations.exponential(dq[table.spin_v]))
+    turned = rotations.multiply(
+        take(q, table.quat_q), rotations.exponential(take(dq, table.spin_v))
+    )
     return _joined(model, q, dq, turned)
 
 
@@ -170,9 +176,9 @@ def _joined(model: Model, q: Array, dq: Array, turned: Array) -> Array:
     table = layout(model.topology)
     return assemble(
         [
-            (table.scalar_q, q[table.scalar_q] + dq[table.scalar_v]),
+            (table.scalar_q, take(q, table.scalar_q) + take(dq, table.scalar_v)),
             (table.quat_q, turned),
-            (table.place_q, q[table.place_q] + dq[table.place_v]),
+            (table.place_q, take(q, table.place_q) + take(dq, table.place_v)),
         ],
         model.nq,
     )
@@ -181,12 +187,14 @@ def _joined(model: Model, q: Array, dq: Array, turned: Array) -> Array:
 def difference(model: Model, q: Array, q_to: Array) -> Array:
     """Tangent vector (nv,) that leads from q to q_to: mj_differentiatePos."""
     table = layout(model.topology)
-    relative = rotations.multiply(rotations.conjugate(q[table.quat_q]), q_to[table.quat_q])
+    relative = rotations.multiply(
+        rotations.conjugate(take(q, table.quat_q)), take(q_to, table.quat_q)
+    )
     return assemble(
         [
-            (table.scalar_v, q_to[table.scalar_q] - q[table.scalar_q]),
+            (table.scalar_v, take(q_to, table.scalar_q) - take(q, table.scalar_q)),
             (table.spin_v, rotations.logarithm(relative)),
-            (table.place_v, q_to[table.place_q] - q[table.place_q]),
+            (table.place_v, take(q_to, table.place_q) - take(q, table.place_q)),
         ],
         model.nv,
     )
@@ -201,13 +209,12 @@ def step_axes(model: Model, axes: Array, dq: Array) -> Array:
     table = layout(model.topology)
     if not table.spinning.size:
         return axes
-    y = 0.5 * dq[table.spin_v]
-    eye = jnp.eye(3, dtype=axes.dtype)[:, :, None]
-    rate = (eye - skew(y)) / (1 + dot(y, y))
-    spin = axes[:, table.spin_v]  # (6, 3, k)
+    y = 0.5 * take(dq, table.spin_v)
+    rate = (eye(axes.dtype, 3)[:, :, None] - skew(y)) / (1 + dot(y, y))
+    spin = take(axes, table.spin_v)  # (6, 3, k)
     turned = total(spin[:, :, None] * rate[None], axis=1)
-    rest = np.setdiff1d(np.arange(model.nv), table.spin_v)
-    return assemble([(rest, axes[:, rest]), (table.spin_v, turned)], model.nv)
+    rest = [(part, take(axes, part)) for part in (table.scalar_v, table.place_v)]
+    return assemble([*rest, (table.spin_v, turned)], model.nv)
 
 
 def link_twists(model: Model, axes: Array, v: Array) -> Array:

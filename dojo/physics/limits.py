@@ -6,35 +6,42 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from dojo.model.layout import placed, take
 from dojo.model.model import Model
-from dojo.physics.layout import placed
 
 
 class LimitTable(NamedTuple):
-    """Where the limited joints lie and which way their rows point."""
+    """Where the limited joints lie, (nlimit,) each."""
 
-    q: np.ndarray  # (2 nlimit,) index in q
-    dof: np.ndarray  # (2 nlimit,) index in v
-    sign: np.ndarray  # (2 nlimit,) +1 lower, -1 upper
+    q: np.ndarray
+    dof: np.ndarray
 
 
 def limit_table(model: Model) -> LimitTable:
-    """The rows of a model's joint limits."""
+    """The places of a model's limited joints."""
     t = model.topology
-    both = np.concatenate([t.limited, t.limited])
-    sign = np.repeat([1.0, -1.0], len(t.limited))
-    return LimitTable(t.q_start[both], t.v_start[both], sign)
-
-
-def on_joints(model: Model, rows: Array) -> Array:
-    """Sum of row values (2 nlimit,) on the degrees of freedom they act on, (nv,)."""
-    t = model.topology
-    n = len(t.limited)
-    return placed(rows[:n] + rows[n:], t.v_start[t.limited], model.nv)
+    return LimitTable(t.q_start[t.limited], t.v_start[t.limited])
 
 
 def limit_gap(model: Model, q: Array) -> Array:
     """Distances to the limits, (2 nlimit,) [rad or m]."""
-    table = limit_table(model)
-    bound = jnp.concatenate([model.joint_range[:, 0], model.joint_range[:, 1]])
-    return jnp.asarray(table.sign, q.dtype) * (q[table.q] - bound)
+    at, bound = take(q, limit_table(model).q), model.joint_range
+    return jnp.concatenate([at - bound[:, 0], bound[:, 1] - at])
+
+
+def limit_rate(model: Model, v: Array) -> Array:
+    """Rates of the distances, (2 nlimit,) [rad/s or m/s]."""
+    speed = take(v, limit_table(model).dof)
+    return jnp.concatenate([speed, -speed])
+
+
+def limit_impulse(model: Model, rows: Array) -> Array:
+    """Generalized impulse (nv,) of impulses (2 nlimit,) that keep the joints off their limits."""
+    n = len(model.topology.limited)
+    return placed(rows[:n] - rows[n:], limit_table(model).dof, model.nv)
+
+
+def limit_weight(model: Model, rows: Array) -> Array:
+    """Sum of what both rows of each limited joint (2 nlimit,) weigh on its dof, (nv,)."""
+    n = len(model.topology.limited)
+    return placed(rows[:n] + rows[n:], limit_table(model).dof, model.nv)

@@ -4,44 +4,49 @@
 `balance`, `gaps` and `slip` are the residual's physics; `differentiate`, `rates` and `condensed`
 their closed-form derivatives; `arrive` turns the solved step into the next state.
 
-Contact Jacobians are never formed: a contact acts on one link, so its rows are a screw times the
-link's motion axes, and what a contact adds to the Newton matrix is a 6 x 6 block of its link.
+A contact's rows are dense, (nv,) each: products with them take a few large kernels instead of many
+small ones, and a row may belong to any number of links.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from dojo.math.vectors import contract, total
+from dojo.math.vectors import add_diagonal, contract, diagonal, total
 from dojo.model.model import Model
 from dojo.physics.collision import (
     Candidates,
     Touch,
     anchored,
-    at_contacts,
-    by_link,
     candidates,
+    contact_links,
     contact_points,
     screws,
     touch,
 )
 from dojo.physics.dry_friction import cones, joint_slip, on_dofs
 from dojo.physics.forces import Impulse, actuator_impulse, external_impulse, passive_impulse
-from dojo.physics.inertia import centers_of_mass, joint_forces, joint_space, mass_matrix_at
+from dojo.physics.inertia import (
+    centers_of_mass,
+    joint_forces,
+    joint_space,
+    mass_matrix_at,
+    work_of,
+)
 from dojo.physics.interval import Interval, interval, interval_derivative
 from dojo.physics.kinematics import (
     Frames,
     LocalMaps,
     integrate,
     link_frames,
-    link_twists,
     local_maps,
     motion_axes,
     step_axes,
 )
-from dojo.physics.limits import limit_gap, limit_table, on_joints
+from dojo.physics.limits import limit_gap, limit_impulse, limit_rate, limit_weight
 
 # Contact impulses, kappa / gap on the central path, fade to zero between these distances [m], so
 # that what is far away changes nothing. The distance is that expected at the end of the step,
@@ -64,7 +69,7 @@ class Node(NamedTuple):
     impulse: Impulse
     contacts: Candidates
     point: Array  # (3, nc) where contact impulses act
-    screw: Array  # (6, 3, nc) unit wrenches n, t1, t2 at the contact points
+    work: Array  # (nv, nc + 2 nf) impulses of unit contact impulses: n, then t1, then t2
     weight: Array  # (nc,) 1 near, 0 far away: share of the contact impulses that acts
     gap: Array  # (nc + 2 nlimit,) contact gaps, then limit distances
     target: Array  # (nc + 2 nlimit,) smallest gap asked for: 0, or below it in recovery
@@ -87,18 +92,21 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
     frames = link_frames(model, maps, q)
     axes = motion_axes(model, maps, frames)
     mass = mass_matrix_at(model, frames, axes)
-    diagonal = jnp.diagonal(mass)
+    inertia = diagonal(mass)
     contacts = anchored(model, candidates(model), frames)
     now = touch(model, contacts, frames)
     point = contact_points(contacts, now)
     gap = jnp.concatenate([now.gap, limit_gap(model, q)])
-    passive = passive_impulse(model, q, diagonal) + actuator_impulse(model, q, v, u, diagonal)
+    passive = passive_impulse(model, q, inertia) + actuator_impulse(model, q, v, u, inertia)
     external = external_impulse(model, axes, centers_of_mass(model, frames), wrench)
     constant = passive.constant + external
     momentum = contract(mass, v)
-    resistance = mass + jnp.diag(passive.drag)
-    screw = screws(jnp.broadcast_to(point[:, None], contacts.frame.shape), contacts.frame)
-    approach = total(screw[:, 0] * at_contacts(model, link_twists(model, axes, v)))
+    # A start of searches: drag that drives could leave no factor.
+    resistance = add_diagonal(mass, jnp.maximum(passive.drag, 0.0))
+    factor = jax.scipy.linalg.cho_factor(resistance, lower=True)
+    unhindered = jax.scipy.linalg.cho_solve(factor, momentum + constant)
+    work = contact_work(model, contacts, point, axes)
+    approach = contract(v, work)[: len(now.gap)]
     return Node(
         q=q,
         v=v,
@@ -110,11 +118,11 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
         impulse=Impulse(constant, passive.drag),
         contacts=contacts,
         point=point,
-        screw=screw,
+        work=work,
         weight=_nearness(now.gap, model.timestep * approach),
         gap=gap,
         target=jnp.minimum(0.0, gap + model.timestep * RECOVERY_SPEED),
-        unhindered=jax.lax.stop_gradient(jnp.linalg.solve(resistance, momentum + constant)),
+        unhindered=jax.lax.stop_gradient(unhindered),
     )
 
 
@@ -139,25 +147,35 @@ def move(model: Model, node: Node, v: Array) -> Trial:
     )
 
 
-def balance(model: Model, node: Node, trial: Trial, v: Array, gamma: Array, b: Array) -> Array:
-    """Momentum balance with impulses gamma (nc + 2 nlimit,), b (2, nf + nd): docs/theory.md."""
+def contact_work(model: Model, contacts: Candidates, point: Array, axes: Array) -> Array:
+    """What `Node.work` holds, for contact points (3, nc) and motion axes (6, nv)."""
+    nf, frame = contacts.friction.shape[0], contacts.frame
+    sides = point[:, :nf]
+    points = jnp.concatenate([point, sides, sides], axis=1)
+    directions = jnp.concatenate([frame[:, 0], frame[:, 1, :nf], frame[:, 2, :nf]], axis=1)
+    links = contact_links(model)
+    links = np.concatenate([links, links[:nf], links[:nf]])
+    return work_of(model, links, screws(points, directions), axes)
+
+
+def balance(model: Model, node: Node, trial: Trial, v: Array) -> Array:
+    """Momentum balance without contacts, limits and dry friction: docs/theory.md."""
     free = model.dof_armature * v - node.momentum - node.impulse.constant + node.impulse.drag * v
-    links = trial.interval.momentum - contact_wrench(model, node, gamma, b)
-    return joint_forces(model, node.axes, links) + free - joint_impulse(model, node, gamma, b)
+    return joint_forces(model, node.axes, trial.interval.momentum) + free
 
 
 def pull(model: Model, node: Node, gamma: Array, b: Array) -> Array:
     """Generalized impulse (nv,) of contacts, limits and dry friction."""
-    wrench = contact_wrench(model, node, gamma, b)
-    return joint_forces(model, node.axes, wrench) + joint_impulse(model, node, gamma, b)
-
-
-def contact_wrench(model: Model, node: Node, gamma: Array, b: Array) -> Array:
-    """Contact impulses on the links as wrenches about the world origin, (6, nl)."""
     nc, nf = node.weight.shape[0], node.contacts.friction.shape[0]
-    wrench = node.screw[:, 0] * (gamma[:nc] * node.weight)
-    friction = total(node.screw[:, 1:, :nf] * (b[:, :nf] * node.weight[:nf]), axis=1)
-    return by_link(model, wrench + padded(friction, nc))
+    impulse = jnp.concatenate([gamma[:nc], b[0, :nf], b[1, :nf]])
+    on_contacts = contract(node.work, _weight(node) * impulse)
+    return on_contacts + joint_impulse(model, gamma[nc:], b[0, nf:])
+
+
+def _weight(node: Node) -> Array:
+    """Share of the contact impulses that acts, (nc + 2 nf,)."""
+    sides = node.weight[: node.contacts.friction.shape[0]]
+    return jnp.concatenate([node.weight, sides, sides])
 
 
 def padded(frictional: Array, nc: int) -> Array:
@@ -169,11 +187,9 @@ def padded(frictional: Array, nc: int) -> Array:
     return jnp.concatenate([frictional, zero], axis=-1)
 
 
-def joint_impulse(model: Model, node: Node, gamma: Array, b: Array) -> Array:
-    """Impulses of limits and dry friction on their joints, (nv,)."""
-    nc, nf = node.weight.shape[0], node.contacts.friction.shape[0]
-    sign = jnp.asarray(limit_table(model).sign, gamma.dtype)
-    return on_joints(model, sign * gamma[nc:]) + on_dofs(model, b[0, nf:])
+def joint_impulse(model: Model, limits: Array, dry: Array) -> Array:
+    """Impulses of limits (2 nlimit,) and dry friction (nd,) on their joints, (nv,)."""
+    return limit_impulse(model, limits) + on_dofs(model, dry)
 
 
 def gaps(model: Model, node: Node, trial: Trial) -> Array:
@@ -183,9 +199,7 @@ def gaps(model: Model, node: Node, trial: Trial) -> Array:
 
 def slip(model: Model, node: Node, v: Array) -> Array:
     """Tangential velocity of the frictional candidates, then of the dry dofs: (2, nf + nd)."""
-    twist = at_contacts(model, link_twists(model, node.axes, v))
-    nf = node.contacts.friction.shape[0]
-    contacts = total(node.screw[:, 1:, :nf] * twist[:, None, :nf], axis=0)
+    contacts = contract(v, node.work)[node.weight.shape[0] :].reshape(2, -1)
     return cones(contacts, joint_slip(model, v))
 
 
@@ -194,25 +208,22 @@ class Derivative(NamedTuple):
 
     blocks: Array  # (6, 6, nl) d link momentum / d twist of the end pose, times h
     axes: Array  # (6, nv) twist of the end poses per unit of v, divided by h
-    screw: Array  # (6, nc) d gap / d twist of the end pose
+    gap: Array  # (nv, nc) d contact gap / d v
 
 
 def differentiate(model: Model, node: Node, trial: Trial, v: Array) -> Derivative:
     """Evaluate the derivatives at a trial velocity."""
     blocks = interval_derivative(model, node.frames, trial.frames, trial.interval.turn)
-    return Derivative(
-        blocks=blocks.full(),
-        axes=step_axes(model, trial.axes, model.timestep * v),
-        screw=screws(trial.touch.point, node.contacts.normal),
-    )
+    axes = step_axes(model, trial.axes, model.timestep * v)
+    screw = screws(trial.touch.point, node.contacts.normal)
+    gap = work_of(model, contact_links(model), screw, axes)
+    return Derivative(blocks.full(), axes, model.timestep * gap)
 
 
 def rates(model: Model, node: Node, d: Derivative, dv: Array) -> tuple[Array, Array]:
     """Derivatives of `gaps` (nc + 2 nlimit,) and `slip` (2, nf + nd) along dv."""
-    h, table = model.timestep, limit_table(model)
-    twist = at_contacts(model, link_twists(model, d.axes, dv))
-    limits = table.sign.astype(dv.dtype) * dv[table.dof]
-    return h * jnp.concatenate([total(d.screw * twist, axis=0), limits]), slip(model, node, dv)
+    limits = model.timestep * limit_rate(model, dv)
+    return jnp.concatenate([contract(dv, d.gap), limits]), slip(model, node, dv)
 
 
 def condensed(
@@ -223,19 +234,16 @@ def condensed(
     d gamma = -normal d gap (nc + 2 nlimit,), d b = -coupling d gap - tangent d slip, (2, nf) and
     (2, 2, nf + nd): the friction of a dry dof answers no gap.
     """
-    h = model.timestep
     nc, nf = node.weight.shape[0], coupling.shape[1]
-    pushed = node.screw[:, 0] * (node.weight * normal[:nc])
-    sides = node.screw[:, 1:, :nf] * node.weight[:nf]
-    pushed = pushed + padded(total(sides * coupling, axis=1), nc)
-    by_gap = pushed[:, None] * (h * d.screw)
-    dragged = total(sides[:, :, None] * tangent[:, :, :nf], axis=1)  # (6, 2, nf)
-    by_slip = total(dragged[:, None] * node.screw[None, :, 1:, :nf], axis=2)
-    # Gaps answer the end of the step, slips its start: two sets of axes on the right.
-    blocks = jnp.concatenate([d.blocks + by_link(model, by_gap), by_link(model, by_slip)], axis=1)
-    stiffness = joint_space(model, blocks, node.axes, jnp.concatenate([d.axes, node.axes]))
-    joints = on_joints(model, h * normal[nc:]) + on_dofs(model, tangent[0, 0, nf:])
-    return stiffness + jnp.diag(model.dof_armature + node.impulse.drag + joints)
+    sides = node.work[:, nc:].reshape(-1, 1, 2, nf)
+    by_slip = total(tangent[:, :, :nf] * sides, axis=2)
+    friction = coupling * d.gap[:, None, :nf] + by_slip
+    answer = jnp.concatenate([normal[:nc] * d.gap, friction.reshape(-1, 2 * nf)], axis=1)
+    stiffness = joint_space(model, d.blocks, node.axes, d.axes)
+    stiffness = stiffness + contract(node.work, (_weight(node) * answer).T)
+    joints = limit_weight(model, model.timestep * normal[nc:])
+    joints = joints + on_dofs(model, tangent[0, 0, nf:])
+    return add_diagonal(stiffness, model.dof_armature + node.impulse.drag + joints)
 
 
 def arrive(model: Model, node: Node, trial: Trial, v: Array, defect: Array) -> tuple[Array, Array]:

@@ -19,14 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dojo.math.vectors import at_least, contract, total
+from dojo.math.vectors import add_diagonal, at_least, contract, eye
 from dojo.model.model import Model
 from dojo.model.topology import Topology, contact_geoms
 from dojo.physics import mechanics
-from dojo.physics.collision import at_contacts, contact_links, contact_points, screws
+from dojo.physics.collision import contact_points
 from dojo.physics.forces import Impulse
 from dojo.physics.inertia import mass_matrix_at
-from dojo.physics.kinematics import link_twists
 from dojo.physics.limits import limit_table
 from dojo.physics.mechanics import Node, Trial
 
@@ -55,7 +54,6 @@ def for_impacts(model: Model) -> Model:
 def arrival(model: Model, node: Node, trial: Trial) -> Node:
     """The node at the end of a step, without forces: contacts and limits at q_{k+1}."""
     point = contact_points(node.contacts, trial.touch)
-    frame = node.contacts.frame
     zero = jnp.zeros(model.nv, model.dtype)
     return node._replace(
         q=trial.q,
@@ -64,7 +62,7 @@ def arrival(model: Model, node: Node, trial: Trial) -> Node:
         mass=mass_matrix_at(model, trial.frames, trial.axes),
         impulse=Impulse(zero, zero),
         point=point,
-        screw=screws(jnp.broadcast_to(point[:, None], frame.shape), frame),
+        work=mechanics.contact_work(model, node.contacts, point, trial.axes),
         weight=jnp.ones_like(node.weight),
         gap=jnp.concatenate([trial.touch.gap, node.gap[len(trial.touch.gap) :]]),
     )
@@ -78,19 +76,16 @@ def taken_back(model: Model, node: Node, end: Node, v: Array, gamma: Array, b: A
 
 def effective_mass(model: Model, at: Node) -> Array:
     """What resists each row, 1 / (n M^-1 n^T): (nc + 2 nlimit,) [kg or kg m2]."""
-    t, table = model.topology, limit_table(model)
-    moves = jnp.asarray(t.moves[contact_links(model)], model.dtype)
-    contacts = contract(at.screw[:, 0].T, at.axes) * moves
-    limits = jnp.eye(model.nv, dtype=model.dtype)[table.dof]
-    rows = jnp.concatenate([contacts, limits])
+    limits = eye(model.dtype, model.nv)[:, limit_table(model).dof]
+    work = jnp.concatenate([at.work[:, : model.topology.nc], limits, limits], axis=1)
     factor = jax.scipy.linalg.cho_factor(at.mass, lower=True)
-    inverse = jnp.sum(rows * jax.scipy.linalg.cho_solve(factor, rows.T).T, axis=1)
+    inverse = jnp.sum(work * jax.scipy.linalg.cho_solve(factor, work), axis=0)
     return 1.0 / at_least(inverse)
 
 
 def normal_velocity(model: Model, node: Node, v: Array) -> Array:
     """Velocity of the contacts along their normals, (nc,)."""
-    return total(node.screw[:, 0] * at_contacts(model, link_twists(model, node.axes, v)))
+    return contract(v, node.work)[: model.topology.nc]
 
 
 def approach(model: Model, node: Node, end: Node, v: Array) -> Approach:
@@ -100,7 +95,7 @@ def approach(model: Model, node: Node, end: Node, v: Array) -> Approach:
     keeps v_k (v_k - s) + 2 s phi_k / h exactly, and at q_{k+1} the contact stands on its surface.
     """
     drag, nc = node.impulse.drag, node.weight.shape[0]
-    change = jnp.linalg.solve(node.mass + jnp.diag(drag), node.impulse.constant - drag * node.v)
+    change = jnp.linalg.solve(add_diagonal(node.mass, drag), node.impulse.constant - drag * node.v)
     speed = normal_velocity(model, end, v)
     pressed = jnp.maximum(-normal_velocity(model, end, change), 0.0)
     fall = (node.gap - end.gap)[:nc] / model.timestep

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from dojo.math.vectors import at_least, dot, outer, safe_norm
+from dojo.math.vectors import at_least, dot, eye, outer, safe_norm
 
 
 def jordan(a: Array, b: Array) -> Array:
@@ -20,7 +20,7 @@ def jordan(a: Array, b: Array) -> Array:
 
 def identity(dtype: DTypeLike) -> Array:
     """e of the Jordan product, (3, 1)."""
-    return jnp.eye(3, 1, dtype=dtype)
+    return eye(dtype, 3, 1)
 
 
 def determinant(a: Array) -> Array:
@@ -40,23 +40,24 @@ def divide(product: Array, a: Array) -> Array:
 
 
 class Scaling(NamedTuple):
-    """Nesterov-Todd scaling of two vectors inside the cone: K = W^2 with K eta = beta.
+    """Nesterov-Todd scaling of two vectors inside the cone: K = size P^2 with K eta = beta.
 
-    K = size (2 w w^T - J), J = diag(1, -1, -1), w^T J w = 1: symmetric, positive definite.
+    P^2 = 2 w w^T - J, J = diag(1, -1, -1), w^T J w = 1; P is symmetric, positive definite, and
+    keeps the cone. The size cancels in products of the kind (P^-1 a) o (P b).
     """
 
     size: Array  # (f,)
     w: Array  # (3, f)
 
     def times(self, x: Array) -> Array:
-        """W x."""
-        return jnp.sqrt(self.size) * self._root(x, 1.0)
+        """P x."""
+        return self._turned(x, 1.0)
 
     def over(self, x: Array) -> Array:
-        """W^-1 x."""
-        return self._root(x, -1.0) / jnp.sqrt(self.size)
+        """P^-1 x."""
+        return self._turned(x, -1.0)
 
-    def _root(self, x: Array, sign: float) -> Array:
+    def _turned(self, x: Array, sign: float) -> Array:
         w0, w = self.w[0], sign * self.w[1:]
         along = dot(w, x[1:])
         return jnp.concatenate([(w0 * x[0] + along)[None], x[1:] + w * (x[0] + along / (1 + w0))])
@@ -69,8 +70,8 @@ class Scaling(NamedTuple):
         """K_tt - K_t0 K_0t / K_00, (2, 2, f), in the form that does not cancel."""
         w = self.w[1:]
         across = jnp.stack([-w[1], w[0]])
-        eye = jnp.eye(2, dtype=w.dtype)[:, :, None]
-        return self.size / (1 + 2 * dot(w, w)) * (eye + 2 * outer(across, across))
+        unit = eye(w.dtype, 2)[:, :, None]
+        return self.size / (1 + 2 * dot(w, w)) * (unit + 2 * outer(across, across))
 
     def first_row(self) -> Array:
         """K_0., (3, f)."""

@@ -9,13 +9,14 @@ so a handful of candidates costs four back-substitutions, their step lengths, an
 products they lead to. Source: Mehrotra, SIAM J. Optim. 2 (1992).
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from dojo.math.vectors import dot, reduced, safe_norm, smallest
+from dojo.math.vectors import contract, dot, reduced, safe_norm, smallest
 from dojo.solver.cones import cone_step, divide, identity, jordan, orthant_step
 from dojo.solver.linear_system import NewtonSystem
 from dojo.solver.problem import Point, Problem, Residual, cone_directions, cone_vectors
@@ -34,6 +35,9 @@ _NEAR = 10.0
 _SLIDING = 0.9
 
 
+_Tree = TypeVar("_Tree")
+
+
 class _Directions(NamedTuple):
     """The parts that every candidate direction is a sum of."""
 
@@ -50,57 +54,85 @@ class _Directions(NamedTuple):
 
 def advance(
     problem: Problem, system: NewtonSystem, r: Residual, x: Point, kappa: Array
-) -> tuple[Point, Array]:
-    """The point after one iteration, and the length of the step there."""
-    directions = _directions(problem, system, r, x)
-    targets, weights = _choices(problem, x, directions.affine, kappa)
+) -> tuple[Point, Array, Array]:
+    """The point after one iteration, the length of the step there, and whether it is finite."""
+    directions, curvature = _directions(problem, system, r, x)
+    targets, weights = _choices(problem, x, directions.affine, curvature, kappa)
 
-    def outcome(target: Array, weight: Array) -> tuple[Point, Array, Array]:
+    def outcome(target: Array, weight: Array) -> tuple[Point, Array, Array, Array]:
         d = directions.combined(target, weight)
         length = step_length(problem, x, d)
         y = _moved(problem, x, d, length, target[1])
-        return y, length, _shortfall(problem, x, y, length, target, kappa)
+        before, after = _spread(problem, x, target), _spread(problem, y, target)
+        return y, length, before, _shortfall(before, after, length, target, kappa)
 
-    points, lengths, shortfalls = jax.vmap(outcome)(targets, weights)
+    points, lengths, before, shortfalls = jax.vmap(outcome)(targets, weights)
     # The last one only centers: at the centre already there is nothing to gain from it.
-    centered = (_spread(problem, x, targets[-1]) <= _CLOSE * targets[-1].max()).all()
+    centered = (before[-1] <= _CLOSE * targets[-1].max()).all()
     last = jnp.arange(len(weights)) == len(weights) - 1
-    shortfalls = jnp.where(centered & last, jnp.inf, shortfalls)
-    good = (lengths >= _SHORT_STEP) & (shortfalls <= 1.0)
-    choice = jnp.where(good.any(), jnp.argmax(good), jnp.argmin(shortfalls))
-    return jax.tree.map(lambda a: a[choice], points), lengths[choice]
+    useless = (centered & last) | ~jnp.isfinite(shortfalls)
+    misses = jnp.where(useless, jnp.inf, shortfalls)
+    good = (lengths >= _SHORT_STEP) & (misses <= 1.0)
+    choice = jnp.where(good.any(), jnp.argmax(good), jnp.argmin(misses))
+    y, length, shortfall = _picked(choice, (points, lengths, shortfalls))
+    # The shortfall has looked at everything but v.
+    return y, length, jnp.isfinite(shortfall + reduced(y.v, 0))
 
 
-def _directions(problem: Problem, system: NewtonSystem, r: Residual, x: Point) -> _Directions:
+def _picked(choice: Array, candidates: _Tree) -> _Tree:
+    """One of the candidates."""
+
+    # A sum of one term: XLA needs more kernels for an index that it does not know.
+    def entry(a: Array) -> Array:
+        chosen = jnp.arange(len(a)) == choice
+        return reduced(jnp.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), a, 0.0), 0)
+
+    return jax.tree.map(entry, candidates)
+
+
+class _Curvature(NamedTuple):
+    """Second-order part of the products along a direction."""
+
+    orthant: Array  # (m,) [J s]
+    cone: Array  # (3, c) [J] in the scaling of the system, which keeps the first component
+
+
+def _directions(
+    problem: Problem, system: NewtonSystem, r: Residual, x: Point
+) -> tuple[_Directions, _Curvature]:
+    """The parts of the directions, and the curvature along the affine one."""
     beta, eta = cone_vectors(problem, x)
     zero = jax.tree.map(jnp.zeros_like, r)
-    to_zero = r._replace(impact=x.gamma * x.slack, cone=beta)
+    to_zero = r.with_products(x.gamma * x.slack, beta)
     affine = jax.tree.map(jnp.negative, system.solve_scaled(to_zero))
+    curvature = _curvature(problem, system, affine)
+    weighed = divide(curvature.cone, system.scaling.times(eta))
+    unit = jnp.broadcast_to(identity(eta.dtype), eta.shape)
     sides = [
-        zero._replace(impact=jnp.ones_like(r.impact)),
-        zero._replace(cone=divide(jnp.broadcast_to(identity(eta.dtype), eta.shape), eta)),
-        _second_order(problem, system, affine, zero),
+        zero.with_products(jnp.ones_like(r.impact), zero.cone),
+        zero.with_products(zero.impact, divide(unit, eta)),
+        zero.with_products(curvature.orthant, system.scaling.times(weighed)),
     ]
     stacked = jax.vmap(system.solve_scaled)(jax.tree.map(lambda *a: jnp.stack(a), *sides))
-    return _Directions(affine, *(jax.tree.map(lambda a, k=k: a[k], stacked) for k in range(3)))
+    parts = (jax.tree.map(lambda a, k=k: a[k], stacked) for k in range(3))
+    return _Directions(affine, *parts), curvature
 
 
-def _second_order(problem: Problem, system: NewtonSystem, d: Point, zero: Residual) -> Residual:
-    """Second-order part of the products along d, in the scaled form of the system."""
-    _, eta = cone_vectors(problem, system.x)
+def _curvature(problem: Problem, system: NewtonSystem, d: Point) -> _Curvature:
     d_beta, d_eta = cone_directions(problem, d)
     scaled = system.scaling
-    product = jordan(scaled.over(d_beta), scaled.times(d_eta))
-    cone = scaled.times(divide(product, scaled.times(eta)))
-    return zero._replace(impact=d.gamma * d.slack, cone=cone)
+    return _Curvature(d.gamma * d.slack, jordan(scaled.over(d_beta), scaled.times(d_eta)))
 
 
-def _choices(problem: Problem, x: Point, affine: Point, kappa: Array) -> tuple[Array, Array]:
+def _choices(
+    problem: Problem, x: Point, affine: Point, curvature: _Curvature, kappa: Array
+) -> tuple[Array, Array]:
     """Targets (5, 2) of the two kinds and weights (5,) of the correction, best liked first."""
     length = step_length(problem, x, affine)
-    nu = _mean_products(problem, x)
-    end = _moved(problem, x, affine, length, jnp.zeros_like(kappa))
-    sigma = jnp.clip(_mean_products(problem, end) / jnp.maximum(nu, kappa), 0.0, 1.0) ** 3
+    nu = _means(x.gamma * x.slack, dot(*cone_vectors(problem, x)))
+    bend = _means(curvature.orthant, jnp.where(_sliding(x, affine), 0.0, curvature.cone[0]))
+    end = (1 - length) * nu + length**2 * bend
+    sigma = jnp.clip(end / jnp.maximum(nu, kappa), 0.0, 1.0) ** 3
     near = (nu <= _NEAR * kappa).all()
     target = jnp.where(near, kappa, jnp.maximum(kappa, sigma * nu))
     half, full = jnp.maximum(kappa, 0.5 * nu), jnp.maximum(kappa, nu)
@@ -116,7 +148,7 @@ def step_length(problem: Problem, x: Point, d: Point) -> Array:
     pairs = cone_vectors(problem, x), cone_directions(problem, d)
     cones = cone_step(*(jnp.stack(pair, axis=1) for pair in pairs))
     cones = jnp.where(_sliding(x, d), jnp.inf, cones)
-    bound = jnp.minimum(smallest(rows, (0, 1)), smallest(cones, (0, 1)))
+    bound = smallest(jnp.concatenate([rows.ravel(), cones.ravel()]), 0)
     return jnp.minimum(1.0, _TO_BOUNDARY * bound)
 
 
@@ -126,8 +158,8 @@ def _sliding(x: Point, d: Point) -> Array:
     A sliding contact lies so close to the boundary that turning by the square root of its margin
     leaves the cone. Its friction is a function of its slip: no need to step in it.
     """
-    size = safe_norm(x.eta)
-    return (size > _SLIDING * x.psi) & (safe_norm(d.eta) < 0.5 * size)
+    square = dot(x.eta, x.eta)
+    return (square > (_SLIDING * x.psi) ** 2) & (dot(d.eta, d.eta) < 0.25 * square)
 
 
 def _moved(problem: Problem, x: Point, d: Point, length: Array, target: Array) -> Point:
@@ -142,23 +174,24 @@ def _moved(problem: Problem, x: Point, d: Point, length: Array, target: Array) -
     return y._replace(cones=jnp.where(free, arc, y.cones))
 
 
-def _shortfall(
-    problem: Problem, x: Point, y: Point, length: Array, target: Array, kappa: Array
-) -> Array:
-    """Distance of the products from their targets after a step to y, over what is allowed."""
-    decreased = (1 - _DECREASE * length) * _spread(problem, x, target)
+def _shortfall(before: Array, after: Array, length: Array, target: Array, kappa: Array) -> Array:
+    """The `_spread` after a step over what is allowed."""
+    decreased = (1 - _DECREASE * length) * before
     close = jnp.maximum(_CLOSE * target.max(), kappa)
-    return (_spread(problem, y, target) / jnp.maximum(decreased, close)).max()
+    return (after / jnp.maximum(decreased, close)).max()
 
 
 def _spread(problem: Problem, x: Point, target: Array) -> Array:
     """Mean distance of the products from their targets, of the orthant rows and the cones: (2,)."""
     orthant = jnp.abs(x.gamma * x.slack - target[0])
-    cone = safe_norm(jordan(*cone_vectors(problem, x)) - target[1] * identity(target.dtype))
-    return jnp.stack([reduced(p, 0) / max(p.shape[0], 1) for p in (orthant, cone)])
+    cone = jordan(*cone_vectors(problem, x)) - target[1] * identity(target.dtype)
+    return _means(orthant, safe_norm(cone))
 
 
-def _mean_products(problem: Problem, x: Point) -> Array:
-    """Mean complementarity products of the orthant rows [J s] and of the cones [J]: (2,)."""
-    products = x.gamma * x.slack, dot(*cone_vectors(problem, x))
-    return jnp.stack([reduced(p, 0) / max(p.shape[0], 1) for p in products])
+def _means(orthant: Array, cones: Array) -> Array:
+    """Means of what the orthant rows [J s] and the cones [J] have: (2,)."""
+    m, c = orthant.shape[0], cones.shape[0]
+    share = np.zeros((m + c, 2))
+    share[:m, 0], share[m:, 1] = 1 / max(m, 1), 1 / max(c, 1)
+    # A product: XLA cuts long sums in two.
+    return contract(jnp.concatenate([orthant, cones]), jnp.asarray(share, orthant.dtype))

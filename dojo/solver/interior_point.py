@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from dojo.math.vectors import reduced, smallest
+from dojo.math.vectors import smallest
 from dojo.solver.directions import advance
 from dojo.solver.linear_system import newton_system
 from dojo.solver.problem import Point, Problem, Residual, residual
@@ -68,12 +68,24 @@ class _Loop(NamedTuple):
     x: Point
     best: Point
     best_error: Array
-    iterations: Array
-    search: Array  # row of the list of searches
-    age: Array  # iterations since it began; at 0 only x.v is set
+    counts: Array  # (3,): iterations, row of the list of searches, iterations since it began
     radius: Array  # (c,) of the cones in HELD searches: those that the last one found
     converged: Array
     finite: Array
+
+    @property
+    def iterations(self) -> Array:
+        return self.counts[0]
+
+    @property
+    def search(self) -> Array:
+        """Row of the list of searches."""
+        return self.counts[1]
+
+    @property
+    def age(self) -> Array:
+        """Iterations since the search began; at 0 only x.v is set."""
+        return self.counts[2]
 
 
 def solve(
@@ -89,12 +101,12 @@ def solve(
     def body(loop: _Loop) -> _Loop:
         return _iterated(problem, starts, kappa, tolerance, last_search, loop)
 
-    zero, one = jnp.asarray(0), jnp.ones((), kappa.dtype)
-    age = zero if first is None else zero + 1
+    counts = jnp.asarray([0, 0, 0 if first is None else 1])
     if first is None:
         first = _unset(problem, starts[_SEARCHES[0][0]])
-    radius = problem.radius(kappa / problem.scales.gap * jnp.ones_like(first.gamma))
-    loop = _Loop(first, first, jnp.inf * one, zero, zero, age, radius, zero > 0, zero == 0)
+    radius = problem.radius(kappa / problem.scales.size[1] * jnp.ones_like(first.gamma))
+    worst, no, yes = jnp.asarray(jnp.inf, kappa.dtype), jnp.asarray(False), jnp.asarray(True)
+    loop = _Loop(first, first, worst, counts, radius, converged=no, finite=yes)
     last = lax.while_loop(running, body, _batched(loop, starts))
     x = _choose(last.converged, last.x, last.best)
     return Solution(x, last.x, last.converged, last.iterations, last.finite)
@@ -112,12 +124,12 @@ def _iterated(
     at = _choose(loop.age == 0, begun, loop.x)
     left = residual(here, rows, at, kappa)
     error = scaled_error(here, at, left, kappa, tolerance)
-    x, length = advance(here, newton_system(here, tangent, at), left, at, kappa)
+    x, length, finite = advance(here, newton_system(here, tangent, at), left, at, kappa)
 
     solved, lost = error <= tolerance, ~jnp.isfinite(error)
     converged, better = solved & ~holding, (error < loop.best_error) & ~holding
     fruitless = ((length < _JAMMED) & ~holding) | (loop.age >= patience)
-    ended = (solved & holding) | lost | ~_all_finite(x)
+    ended = (solved & holding) | lost | ~finite
     ended |= fruitless & (loop.iterations < last_search)
     final = (loop.iterations == last_search) & (loop.search > 0)
     # The step from a converged point is the polish: it squares the residual. It is not taken where
@@ -127,8 +139,7 @@ def _iterated(
         x=_choose(converged & (ended if polish else True), at, x),
         best=_choose(better, at, loop.best),
         best_error=jnp.where(better, error, loop.best_error),
-        iterations=loop.iterations + 1,
-        age=loop.age + 1,
+        counts=loop.counts + jnp.asarray([1, 0, 1]),
         converged=converged,
         # What is lost later was a step too far; at the start it is the inputs.
         finite=~lost | (loop.iterations > 0),
@@ -147,7 +158,8 @@ def _begun(loop: _Loop, search: Array, reached: Point, starts: Array) -> _Loop:
     which, _, kind, _ = _search(search)
     goes_on = kind == _RELEASED
     v = jnp.where(goes_on | (which == _HERE), reached.v, starts[which])
-    return loop._replace(x=reached._replace(v=v), search=search, age=jnp.where(goes_on, 1, 0))
+    counts = jnp.stack([loop.iterations, search, jnp.where(goes_on, 1, 0)])
+    return loop._replace(x=reached._replace(v=v), counts=counts)
 
 
 def _search(row: Array) -> tuple[Array, Array, Array, Array]:
@@ -161,7 +173,7 @@ def _batched(loop: _Loop, data: Array) -> _Loop:
 
     Carries that become batched in the loop alone make JAX trace its body once more.
     """
-    own = jnp.isfinite(data).all()
+    own = data.ravel()[0] > 0
     return jax.tree.map(lambda a: jnp.where(own, a, a), loop)
 
 
@@ -178,30 +190,27 @@ def scaled_error(problem: Problem, x: Point, r: Residual, kappa: Array, toleranc
     Impulses and slips are added up, so their own size counts; a product is not known better than
     its gap or its slip; and in a sliding contact two terms cancel down to kappa.
     """
-    s = problem.scales
+    balance, gap, slip = problem.scales.size
+    balance_noise, gap_noise, slip_noise = problem.scales.noise
     rounding = 16 * jnp.finfo(kappa.dtype).eps
-    radius = problem.radius(x.gamma)
-    gap_noise = s.gap_noise
-    slip_noise = s.slip_noise + rounding * jnp.max(jnp.abs(x.eta), initial=0.0)
-    balance_noise = s.balance_noise + rounding * jnp.max(x.gamma, initial=0.0)
-
-    def part(value: Array, scale: Array, noise: Array) -> Array:
-        return (value / (scale + noise / tolerance)).ravel()
-
-    blocks = [
-        part(r.balance, s.balance, balance_noise),
-        part(r.gap, s.gap, gap_noise),
-        part(r.slip, s.slip, slip_noise),
-        part(r.impact, kappa, x.gamma * gap_noise),
-        part(r.cone, kappa, radius * slip_noise + rounding * radius * x.psi),
-    ]
-    return -smallest(-jnp.abs(jnp.concatenate(blocks)), 0)
+    balance_noise += rounding * jnp.max(x.gamma, initial=0.0)
+    slip_noise += rounding * jnp.max(jnp.abs(x.eta), initial=0.0)
+    cone_noise = problem.radius(x.gamma) * (slip_noise + rounding * x.psi)
+    scale = Residual(
+        balance=balance,
+        orthant=jnp.stack([gap, kappa])[:, None],
+        cones=jnp.stack([*2 * [slip], *3 * [kappa]])[:, None],
+    )
+    noise = Residual(
+        balance=balance_noise,
+        orthant=gap_noise * jnp.stack([jnp.ones_like(x.gamma), x.gamma]),
+        cones=jnp.stack([*2 * [slip_noise * jnp.ones_like(x.psi)], *3 * [cone_noise]]),
+    )
+    parts = jax.tree.map(
+        lambda r, s, n: (jnp.abs(r) / (s + n / tolerance)).ravel(), r, scale, noise
+    )
+    return -smallest(-jnp.concatenate(parts), 0)
 
 
 def _choose(first: Array, a: _Tree, b: _Tree) -> _Tree:
     return jax.tree.map(lambda x, y: jnp.where(first, x, y), a, b)
-
-
-def _all_finite(x: Point) -> Array:
-    # A sum keeps a NaN, and of infinities of both signs makes one.
-    return jnp.isfinite(sum(reduced(leaf.ravel(), 0) for leaf in x))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array, lax
 
-from dojo.math.vectors import dot, total
+from dojo.math.vectors import add_diagonal, diagonal, dot, total
 from dojo.solver.cones import Scaling, divide, scaling
 from dojo.solver.problem import Point, Problem, Residual, Tangent, Weights, cone_vectors
 
@@ -30,7 +30,7 @@ class NewtonSystem(NamedTuple):
     def solve(self, rhs: Residual) -> Point:
         """The direction d with (d residual / d point) d = rhs. Linear in `rhs`."""
         _, eta = cone_vectors(self.problem, self.x)
-        return self.solve_scaled(rhs._replace(cone=divide(rhs.cone, eta)))
+        return self.solve_scaled(rhs.with_products(rhs.impact, divide(rhs.cone, eta)))
 
     def solve_scaled(self, rhs: Residual) -> Point:
         """The same with `rhs.cone` meaning d beta + K d eta."""
@@ -70,6 +70,6 @@ def newton_system(problem: Problem, tangent: Tangent, x: Point) -> NewtonSystem:
     matrix = tangent.condensed(weights)
     # Stiff contacts dwarf the soft directions: in single precision rounding can make a pivot
     # exactly zero. A diagonal of the size of that rounding keeps the factors finite.
-    noise = 2 * jnp.finfo(matrix.dtype).eps * jnp.abs(jnp.diagonal(matrix))
-    lu, _, permutation = lax.linalg.lu(matrix + jnp.diag(noise))
+    noise = 2 * jnp.finfo(matrix.dtype).eps * jnp.abs(diagonal(matrix))
+    lu, _, permutation = lax.linalg.lu(add_diagonal(matrix, noise))
     return NewtonSystem(problem, tangent, x, scaled, weights, lu, permutation)

@@ -77,24 +77,44 @@ class Rows(NamedTuple):
 
 
 class Residual(NamedTuple):
-    """The six blocks of equations, zero at the solution."""
+    """The equations, zero at the solution; few arrays, as in `Point`."""
 
     balance: Array  # F(v) - N^T gamma - T^T b, (n,)
-    gap: Array  # slack - g(v), (m,)
-    slip: Array  # eta - T v, (2, c)
-    impact: Array  # gamma slack - kappa, (m,)
-    cone: Array  # Jordan product beta o eta - kappa e, (3, c)
+    orthant: Array  # (2, m): slack - g(v), gamma slack - kappa
+    cones: Array  # (5, c): eta - T v, then the Jordan product beta o eta - kappa e
+
+    @property
+    def gap(self) -> Array:
+        """(m,)"""
+        return self.orthant[0]
+
+    @property
+    def impact(self) -> Array:
+        """(m,)"""
+        return self.orthant[1]
+
+    @property
+    def slip(self) -> Array:
+        """(2, c)"""
+        return self.cones[:2]
+
+    @property
+    def cone(self) -> Array:
+        """(3, c)"""
+        return self.cones[2:]
+
+    def with_products(self, impact: Array, cone: Array) -> "Residual":
+        """The same with other complementarity products, (m,) and (3, c)."""
+        return self._replace(
+            orthant=jnp.stack([self.gap, impact]), cones=jnp.concatenate([self.slip, cone])
+        )
 
 
 class Scales(NamedTuple):
     """Sizes that make residuals of different units comparable, and their rounding noise."""
 
-    balance: Array  # (n,) or ()
-    gap: Array
-    slip: Array
-    balance_noise: Array
-    gap_noise: Array
-    slip_noise: Array
+    size: Array  # (3,): of the balance, the gaps, the slips
+    noise: Array  # (3,) likewise
 
 
 class Weights(NamedTuple):
@@ -171,10 +191,10 @@ def residual(problem: Problem, rows: Rows, x: Point, kappa: Array) -> Residual:
     beta, eta = cone_vectors(problem, x)
     return Residual(
         balance=rows.balance - problem.pull(x.gamma, x.b),
-        gap=x.slack - rows.gap,
-        slip=x.eta - rows.slip,
-        impact=x.gamma * x.slack - kappa,
-        cone=jordan(beta, eta) - kappa * identity(kappa.dtype),
+        orthant=jnp.stack([x.slack - rows.gap, x.gamma * x.slack - kappa]),
+        cones=jnp.concatenate(
+            [x.eta - rows.slip, jordan(beta, eta) - kappa * identity(kappa.dtype)]
+        ),
     )
 
 

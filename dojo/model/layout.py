@@ -4,6 +4,7 @@ import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -50,10 +51,21 @@ def layout(topology: Topology) -> Layout:
     )
 
 
+def take(x: Array, index: np.ndarray) -> Array:
+    """x[..., index], as a slice where the indices follow each other: (..., *index.shape)."""
+    flat = index.ravel()
+    if not _consecutive(flat):
+        return x[..., index]
+    part = jax.lax.slice_in_dim(x, int(flat[0]), int(flat[-1]) + 1, axis=-1)
+    return part.reshape(*x.shape[:-1], *index.shape)
+
+
 def placed(values: Array, index: np.ndarray, size: int) -> Array:
     """Values (k,) at their indices of a vector of `size`, zero elsewhere."""
     if not len(index):
         return jnp.zeros(size, values.dtype)
+    if _consecutive(index):
+        return jnp.pad(values, (int(index[0]), size - 1 - int(index[-1])))
     padded = jnp.concatenate([values, jnp.zeros(1, values.dtype)])
     # A gather: scattered additions are slow on every backend.
     place = np.full(size, len(index))
@@ -63,10 +75,15 @@ def placed(values: Array, index: np.ndarray, size: int) -> Array:
 
 def assemble(parts: Sequence[tuple[np.ndarray, Array]], size: int) -> Array:
     """Put blocks (..., k) at their indices (k,) of a last axis of `size`; every index once."""
+    parts = sorted((part for part in parts if part[0].size), key=lambda part: part[0].flat[0])
     index = np.concatenate([i.ravel() for i, _ in parts])
     blocks = [a.reshape(*a.shape[: a.ndim - i.ndim], -1) for i, a in parts]
     order = np.argsort(index)
     assert np.array_equal(index[order], np.arange(size))
     joined = jnp.concatenate(blocks, axis=-1)
-    # In file order already: spare the gather.
+    # Mostly in order already: spare the gather.
     return joined if (order == np.arange(size)).all() else joined[..., order]
+
+
+def _consecutive(index: np.ndarray) -> bool:
+    return index.size > 0 and bool((np.diff(index) == 1).all())
