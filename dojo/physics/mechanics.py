@@ -235,10 +235,10 @@ def condensed(
     (2, 2, nf + nd): the friction of a dry dof answers no gap.
     """
     nc, nf = node.weight.shape[0], coupling.shape[1]
-    sides = node.work[:, nc:].reshape(-1, 1, 2, nf)
+    sides = node.work[:, nc:].reshape(model.nv, 1, 2, nf)
     by_slip = total(tangent[:, :, :nf] * sides, axis=2)
     friction = coupling * d.gap[:, None, :nf] + by_slip
-    answer = jnp.concatenate([normal[:nc] * d.gap, friction.reshape(-1, 2 * nf)], axis=1)
+    answer = jnp.concatenate([normal[:nc] * d.gap, friction.reshape(model.nv, 2 * nf)], axis=1)
     stiffness = joint_space(model, d.blocks, node.axes, d.axes)
     stiffness = stiffness + contract(node.work, (_weight(node) * answer).T)
     joints = limit_weight(model, model.timestep * normal[nc:])
