@@ -9,10 +9,10 @@ from jax import Array
 
 import dojo
 from dojo.math import rotations
+from dojo.model.layout import layout
 from dojo.model.state import normalize_configuration
 from dojo.physics import mechanics
 from dojo.physics.kinematics import link_twists
-from dojo.model.layout import layout
 
 DEEPEST = 0.05  # [m] penetration
 HIGHEST = 0.3  # [m] above the ground

@@ -110,7 +110,7 @@ def outcome(
     converged &= ~lost
     nc = model.topology.nc
     info = StepInfo(
-        status=_status(model, node, trial, solution, wound, lost),
+        status=_status(still, reached, solution, wound, lost),
         converged=converged,
         iterations=solution.iterations,
         residual=error,
@@ -124,17 +124,19 @@ def outcome(
 
 
 def _status(
-    model: Model, node: Node, trial: Trial, solution: Solution, wound: Array, lost: Array
+    problem: StepProblem, trial: Trial, solution: Solution, wound: Array, lost: Array
 ) -> Array:
+    model, node = problem.model, problem.node
     largest = jnp.max(turned_angle(trial.interval.turn), initial=0.0)
     # An iterate that failed may stand anywhere: ask also where the step would lead unhindered.
-    largest = jnp.maximum(largest, solvability.free_turn(model, node))
+    large = jnp.maximum(largest, solvability.free_turn(model, node)) > 1.0
+    large |= solvability.saturated(model, node, trial, jax.lax.stop_gradient(solution.x.v))
     # The best point may come too early to prove a contradiction, the last one may be lost.
     best, last = (
         solvability.contradictory(model, node, x.gamma, x.b) for x in (solution.x, solution.last)
     )
     failure = jnp.where(best | last, Status.INFEASIBLE, Status.MAX_ITERATIONS)
-    failure = jnp.where(largest > 1.0, Status.STEP_TOO_LARGE, failure)
+    failure = jnp.where(large, Status.STEP_TOO_LARGE, failure)
     failure = jnp.where(solution.finite, failure, Status.NONFINITE)
     status = jnp.where(solution.converged, Status.CONVERGED, failure)
     status = jnp.where(wound & solution.finite, Status.STEP_TOO_LARGE, status)

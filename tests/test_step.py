@@ -107,6 +107,27 @@ def test_a_turn_of_a_radian_a_step_is_called_too_large():
     assert int(info.iterations) == int(infos.iterations.sum())
 
 
+def test_a_chain_that_cannot_take_its_momentum_is_called_too_large():
+    """Two light links with a heavy end, about to be stretched: no link turns by a radian, but
+    the momentum of the end saturates where they are straight. Substeps solve it."""
+    xml = """<mujoco><option gravity="0 0 0"/><worldbody><body>
+      <joint axis="0 1 0"/><geom type="capsule" fromto="0 0 0 0 0 -.5" size=".02" mass=".1"/>
+      <body pos="0 0 -.5"><joint axis="0 1 0"/>
+      <geom type="capsule" fromto="0 0 0 0 0 -.5" size=".02" mass=".1"/>
+      <geom type="sphere" pos="0 0 -.5" size=".05" mass="100"/>
+      </body></body></worldbody></mujoco>"""
+    model = dojo.load(xml, timestep=0.1)
+
+    def last(speed, substeps):
+        state = dojo.init(model, q=[0.3, -0.6], v=[speed, -2 * speed])
+        _, info = dojo.step(model, state, options=dojo.SolverOptions(substeps=substeps))
+        return dojo.Status(int(info.status))
+
+    assert last(-1.0, 1) == dojo.Status.CONVERGED
+    assert last(-2.0, 1) == dojo.Status.STEP_TOO_LARGE
+    assert last(-2.0, 32) == dojo.Status.CONVERGED
+
+
 def test_failures_are_raised_on_request():
     model = dojo.load(MODELS / "pendulum.xml", timestep=0.01)
     state = dojo.init(model)

@@ -239,11 +239,16 @@ def condensed(
     by_slip = total(tangent[:, :, :nf] * sides, axis=2)
     friction = coupling * d.gap[:, None, :nf] + by_slip
     answer = jnp.concatenate([normal[:nc] * d.gap, friction.reshape(model.nv, 2 * nf)], axis=1)
-    stiffness = joint_space(model, d.blocks, node.axes, d.axes)
-    stiffness = stiffness + contract(node.work, (_weight(node) * answer).T)
     joints = limit_weight(model, model.timestep * normal[nc:])
     joints = joints + on_dofs(model, tangent[0, 0, nf:])
-    return add_diagonal(stiffness, model.dof_armature + node.impulse.drag + joints)
+    contacts = contract(node.work, (_weight(node) * answer).T)
+    return add_diagonal(free_response(model, node, d) + contacts, joints)
+
+
+def free_response(model: Model, node: Node, d: Derivative) -> Array:
+    """d balance / d v without contacts, limits and dry friction, (nv, nv): for h -> 0, the mass."""
+    momentum = joint_space(model, d.blocks, node.axes, d.axes)
+    return add_diagonal(momentum, model.dof_armature + node.impulse.drag)
 
 
 def arrive(model: Model, node: Node, trial: Trial, v: Array, defect: Array) -> tuple[Array, Array]:

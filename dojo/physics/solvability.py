@@ -9,10 +9,33 @@ from jax import Array
 from dojo.math.vectors import total
 from dojo.model.model import Model
 from dojo.physics.kinematics import link_twists
-from dojo.physics.mechanics import RECOVERY_SPEED, Node, pull
+from dojo.physics.mechanics import (
+    RECOVERY_SPEED,
+    Node,
+    Trial,
+    differentiate,
+    free_response,
+    pull,
+)
 
+# A step that keeps less than this share of the inertia in some direction is near the end of its
+# path of solutions against the timestep.
+_INERTIA_LEFT = 0.5
 # A contradiction must hold for all velocities of up to this multiple of those at hand.
 _REACH = 10.0
+
+
+def saturated(model: Model, node: Node, trial: Trial, v: Array) -> Array:
+    """Whether more speed hardly adds momentum, in some direction at velocity v: ().
+
+    The momentum of a link that turns about its joint goes with the sine of its angle, that of a
+    chain saturates earlier, most with a heavy link at its end. Where the derivative of the balance
+    loses an eigenvalue, relative to the mass matrix, the path of solutions folds.
+    """
+    response = free_response(model, node, differentiate(model, node, trial, v))
+    left = 0.5 * (response + response.T) - _INERTIA_LEFT * node.mass
+    # Not a number unless positive definite.
+    return ~jnp.isfinite(jnp.linalg.cholesky(left)).all()
 
 
 def hinge_turns(model: Model, v: Array) -> Array:

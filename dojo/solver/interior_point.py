@@ -12,44 +12,17 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from dojo.math.vectors import smallest
+from dojo.solver import searches
 from dojo.solver.directions import advance
 from dojo.solver.linear_system import newton_system
 from dojo.solver.problem import Point, Problem, Residual, residual
+from dojo.solver.searches import HERE, NEXT, RELEASED, Radii, search_at
 
 # A step shorter than this share of its direction is a jam on the boundary of a cone.
 _JAMMED = 0.01
 # Share of the iterations after which the first search is repeated, to the end. Where there is no
 # solution its impulses grow along the direction that proves it.
 _LAST_SEARCH = 0.9
-# Kinds of search. HELD: the cones keep the radii that the last search of its kind found, which
-# makes the problem monotone; RELEASED: goes on from there with the problem as it is.
-_FREE, _HELD, _RELEASED = range(3)
-# Iterations after which a search of each kind counts as going round in circles.
-_PATIENCE = (40, 40, 12)
-_HERE = -1
-_FIXED_POINT = ((0, 1.0, _HELD), (_HERE, 1.0, _RELEASED))
-# Each search: at which of the problem's starts it begins, or where the last one got to, how far
-# inside the cones, its kind. A path that follows contacts too strong to let go may fold; small
-# impulses at the unhindered motion lie beyond the fold. What remains is for the fixed point of the
-# radii.
-_SEARCHES = (
-    (1, 0.1, _FREE),
-    (1, 3e-3, _FREE),
-    (1, 0.03, _FREE),
-    (_HERE, 4.0, _FREE),
-    (0, 0.03, _FREE),
-    (1, 0.3, _FREE),
-    *2 * _FIXED_POINT,
-    (1, 1e-4, _FREE),
-    (0, 0.1, _FREE),
-    (0, 100.0, _FREE),
-    (_HERE, 0.1, _FREE),
-    (0, 0.01, _FREE),
-    (0, 1e-3, _FREE),
-    (_HERE, 100.0, _FREE),
-    *20 * _FIXED_POINT,
-)
-
 
 _Tree = TypeVar("_Tree")
 
@@ -69,7 +42,7 @@ class _Loop(NamedTuple):
     best: Point
     best_error: Array
     counts: Array  # (3,): iterations, row of the list of searches, iterations since it began
-    radius: Array  # (c,) of the cones in HELD searches: those that the last one found
+    radii: Radii  # of the cones in searches that hold them
     converged: Array
     finite: Array
 
@@ -103,10 +76,10 @@ def solve(
 
     counts = jnp.asarray([0, 0, 0 if first is None else 1])
     if first is None:
-        first = _unset(problem, starts[_SEARCHES[0][0]])
+        first = _unset(problem, starts[searches.SEARCHES[0][0]])
     radius = problem.radius(kappa / problem.scales.size[1] * jnp.ones_like(first.gamma))
     worst, no, yes = jnp.asarray(jnp.inf, kappa.dtype), jnp.asarray(False), jnp.asarray(True)
-    loop = _Loop(first, first, worst, counts, radius, converged=no, finite=yes)
+    loop = _Loop(first, first, worst, counts, Radii.at(radius), converged=no, finite=yes)
     last = lax.while_loop(running, body, _batched(loop, starts))
     x = _choose(last.converged, last.x, last.best)
     return Solution(x, last.x, last.converged, last.iterations, last.finite)
@@ -116,11 +89,11 @@ def _iterated(
     problem: Problem, starts: Array, kappa: Array, tolerance: float, last_search: int, loop: _Loop
 ) -> _Loop:
     """The loop after one iteration."""
-    _, factor, kind, patience = _search(loop.search)
-    holding = kind == _HELD
-    here = problem.held(loop.radius, holding)
+    search = search_at(loop.search)
+    holding = search.holds
+    here = problem.held(loop.radii.held, holding)
     rows, tangent = here.linearize(loop.x.v)
-    begun = here.centered(loop.x.v, rows, factor.astype(kappa.dtype), kappa)
+    begun = here.centered(loop.x.v, rows, search.factor.astype(kappa.dtype), kappa)
     at = _choose(loop.age == 0, begun, loop.x)
     left = residual(here, rows, at, kappa)
     error = scaled_error(here, at, left, kappa, tolerance)
@@ -128,7 +101,7 @@ def _iterated(
 
     solved, lost = error <= tolerance, ~jnp.isfinite(error)
     converged, better = solved & ~holding, (error < loop.best_error) & ~holding
-    fruitless = ((length < _JAMMED) & ~holding) | (loop.age >= patience)
+    fruitless = ((length < _JAMMED) & ~holding) | (loop.age >= search.patience)
     ended = (solved & holding) | lost | ~finite
     ended |= fruitless & (loop.iterations < last_search)
     final = (loop.iterations == last_search) & (loop.search > 0)
@@ -144,28 +117,32 @@ def _iterated(
         # What is lost later was a step too far; at the start it is the inputs.
         finite=~lost | (loop.iterations > 0),
     )
-    following = jnp.where(final, 0, (loop.search + 1) % len(_SEARCHES))
-    radius = problem.radius(at.gamma)
-    # Released, the cones change their size, and b with them.
-    reached = at.with_b(at.b * (radius / here.radius(at.gamma)))
-    found = after._replace(radius=jnp.where(holding & ~lost, radius, loop.radius))
-    again = _begun(found, following, reached, starts)
+    following = jnp.where(final, 0, (loop.search + 1) % len(searches.SEARCHES))
+    led_on = holding & ~lost
+    found = _choose(led_on, loop.radii.found(problem.radius(at.gamma)), loop.radii)
+    again = _begun(problem, after._replace(radii=found), following, led_on, here, at, starts)
     return _choose((ended | final) & ~converged, again, after)
 
 
-def _begun(loop: _Loop, search: Array, reached: Point, starts: Array) -> _Loop:
-    """The loop at the beginning of a search, where the last one reached this point."""
-    which, _, kind, _ = _search(search)
-    goes_on = kind == _RELEASED
-    v = jnp.where(goes_on | (which == _HERE), reached.v, starts[which])
-    counts = jnp.stack([loop.iterations, search, jnp.where(goes_on, 1, 0)])
-    return loop._replace(x=reached._replace(v=v), counts=counts)
-
-
-def _search(row: Array) -> tuple[Array, Array, Array, Array]:
-    """Start, factor, kind and patience of a row of the list of searches."""
-    which, factor, kind = (jnp.asarray(column)[row] for column in zip(*_SEARCHES, strict=True))
-    return which, factor, kind, jnp.asarray(_PATIENCE)[kind]
+def _begun(
+    problem: Problem,
+    loop: _Loop,
+    row: Array,
+    led_on: Array,
+    before: Problem,
+    reached: Point,
+    starts: Array,
+) -> _Loop:
+    """The loop at the beginning of a search, where the last one reached a point of `before`."""
+    search = search_at(row)
+    here = problem.held(loop.radii.held, search.holds)
+    goes_on = (search.kind == NEXT) & led_on & loop.radii.near()
+    goes_on |= search.kind == RELEASED
+    v = jnp.where(goes_on | (search.start == HERE), reached.v, starts[search.start])
+    # The cones have changed their size, and b changes with them.
+    ratio = here.radius(reached.gamma) / before.radius(reached.gamma)
+    x = reached.with_b(reached.b * ratio)._replace(v=v)
+    return loop._replace(x=x, counts=jnp.stack([loop.iterations, row, jnp.where(goes_on, 1, 0)]))
 
 
 def _batched(loop: _Loop, data: Array) -> _Loop:

@@ -39,7 +39,7 @@ class SolverOptions:
 
     kappa: ArrayLike | None = None
     grad_kappa: ArrayLike | None = None
-    max_iterations: int = dataclasses.field(default=400, metadata={"static": True})
+    max_iterations: int = dataclasses.field(default=1000, metadata={"static": True})
     tolerance: float | None = dataclasses.field(default=None, metadata={"static": True})
     substeps: int = dataclasses.field(default=1, metadata={"static": True})
     raise_on_failure: bool = dataclasses.field(default=False, metadata={"static": True})

@@ -29,8 +29,8 @@ _MESSAGES = {
         "kappa or a larger SolverOptions(max_iterations=...)."
     ),
     Status.STEP_TOO_LARGE: (
-        "A link turned, or would turn unhindered, by more than a radian within the step, where the "
-        "step may have no solution. "
+        "Links turned, or would turn unhindered, so far within the step that there may be no "
+        "solution: the momentum of a chain of links saturates at large angles. "
         "Use a smaller timestep, or SolverOptions(substeps=...)."
     ),
     Status.NONFINITE: (

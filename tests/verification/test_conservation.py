@@ -40,7 +40,9 @@ def windows(values):
 
 def has_no_trend(values):
     (first, spread), (last, other) = windows(values)
-    return abs(first - last) <= max(spread, other)
+    # What is constant still walks: rounding of a thousand steps.
+    rounding = 1e-12 * abs(first)
+    return abs(first - last) <= max(spread, other, rounding)
 
 
 @functools.cache
