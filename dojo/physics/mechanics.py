@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dojo.math.vectors import add_diagonal, contract, diagonal, total
+from dojo.math.vectors import add_diagonal, contract, diagonal
 from dojo.model.model import Model
 from dojo.physics.collision import (
     Candidates,
@@ -235,10 +235,12 @@ def condensed(
     (2, 2, nf + nd): the friction of a dry dof answers no gap.
     """
     nc, nf = node.weight.shape[0], coupling.shape[1]
-    sides = node.work[:, nc:].reshape(model.nv, 1, 2, nf)
-    by_slip = total(tangent[:, :, :nf] * sides, axis=2)
-    friction = coupling * d.gap[:, None, :nf] + by_slip
-    answer = jnp.concatenate([normal[:nc] * d.gap, friction.reshape(model.nv, 2 * nf)], axis=1)
+    gap, sides = d.gap[:, :nf], (node.work[:, nc : nc + nf], node.work[:, nc + nf :])
+    friction = (
+        coupling[k] * gap + tangent[k, 0, :nf] * sides[0] + tangent[k, 1, :nf] * sides[1]
+        for k in range(2)
+    )
+    answer = jnp.concatenate([normal[:nc] * d.gap, *friction], axis=1)
     joints = limit_weight(model, model.timestep * normal[nc:])
     joints = joints + on_dofs(model, tangent[0, 0, nf:])
     contacts = contract(node.work, (_weight(node) * answer).T)
