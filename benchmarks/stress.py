@@ -152,12 +152,14 @@ def cured(cure: Run, cell: Cell, lanes: np.ndarray) -> int:
     return count
 
 
-def record(cell: Cell, out: dict[str, np.ndarray], cured: int, results: dict[str, Any]) -> None:
+def record(
+    cell: Cell, out: dict[str, np.ndarray], solved_in_parts: int, results: dict[str, Any]
+) -> None:
     """Add a batch to the counts."""
     key = f"{cell.robot}|{cell.timestep}|{cell.kappa}"
     empty = {"status": {}, "cured": 0, "iterations": {}, "not_finite": 0}
     row = results["cells"].setdefault(key, empty)
-    row["cured"] += cured
+    row["cured"] += solved_in_parts
     names = [dojo.Status(s).name for s in out["status"]]
     row["status"] = dict(Counter(row["status"]) + Counter(names))
     solved = out["iterations"][out["status"] == dojo.Status.CONVERGED]

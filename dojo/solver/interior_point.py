@@ -5,6 +5,7 @@ Where that leads nowhere, the search starts afresh from another point of a fixed
 Source: Howell et al., arXiv 2203.00806, section IV.
 """
 
+import functools
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -61,18 +62,25 @@ class _Loop(NamedTuple):
         return self.counts[2]
 
 
+class _Task(NamedTuple):
+    """What every iteration of a solve needs."""
+
+    problem: Problem
+    starts: Array
+    kappa: Array
+    tolerance: float
+    last_search: int  # iteration at which the first search is repeated
+
+
 def solve(
     problem: Problem, first: Point | None, kappa: Array, tolerance: float, max_iterations: int
 ) -> Solution:
     """Bring a point, the problem's own if None, to the kappa point of the problem."""
     starts = problem.starts()
-    last_search = int(_LAST_SEARCH * max_iterations)
+    task = _Task(problem, starts, kappa, tolerance, int(_LAST_SEARCH * max_iterations))
 
     def running(loop: _Loop) -> Array:
         return ~loop.converged & loop.finite & (loop.iterations < max_iterations)
-
-    def body(loop: _Loop) -> _Loop:
-        return _iterated(problem, starts, kappa, tolerance, last_search, loop)
 
     counts = jnp.asarray([0, 0, 0 if first is None else 1])
     if first is None:
@@ -80,15 +88,14 @@ def solve(
     radius = problem.radius(kappa / problem.scales.size[1] * jnp.ones_like(first.gamma))
     worst, no, yes = jnp.asarray(jnp.inf, kappa.dtype), jnp.asarray(False), jnp.asarray(True)
     loop = _Loop(first, first, worst, counts, Radii.at(radius), converged=no, finite=yes)
-    last = lax.while_loop(running, body, _batched(loop, starts))
+    last = lax.while_loop(running, functools.partial(_iterated, task), _batched(loop, starts))
     x = _choose(last.converged, last.x, last.best)
     return Solution(x, last.x, last.converged, last.iterations, last.finite)
 
 
-def _iterated(
-    problem: Problem, starts: Array, kappa: Array, tolerance: float, last_search: int, loop: _Loop
-) -> _Loop:
+def _iterated(task: _Task, loop: _Loop) -> _Loop:
     """The loop after one iteration."""
+    problem, kappa = task.problem, task.kappa
     search = search_at(loop.search)
     holding = search.holds
     here = problem.held(loop.radii.held, holding)
@@ -96,15 +103,15 @@ def _iterated(
     begun = here.centered(loop.x.v, rows, search.factor.astype(kappa.dtype), kappa)
     at = _choose(loop.age == 0, begun, loop.x)
     left = residual(here, rows, at, kappa)
-    error = scaled_error(here, at, left, kappa, tolerance)
+    error = scaled_error(here, at, left, kappa, task.tolerance)
     x, length, finite = advance(here, newton_system(here, tangent, at), left, at, kappa)
 
-    solved, lost = error <= tolerance, ~jnp.isfinite(error)
+    solved, lost = error <= task.tolerance, ~jnp.isfinite(error)
     converged, better = solved & ~holding, (error < loop.best_error) & ~holding
     fruitless = ((length < _JAMMED) & ~holding) | (loop.age >= search.patience)
     ended = (solved & holding) | lost | ~finite
-    ended |= fruitless & (loop.iterations < last_search)
-    final = (loop.iterations == last_search) & (loop.search > 0)
+    ended |= fruitless & (loop.iterations < task.last_search)
+    final = (loop.iterations == task.last_search) & (loop.search > 0)
     # The step from a converged point is the polish: it squares the residual. It is not taken where
     # it jams, nor at the rounding limit, which single precision reaches before.
     polish = jnp.finfo(kappa.dtype).eps < 1e-12
@@ -117,31 +124,25 @@ def _iterated(
         # What is lost later was a step too far; at the start it is the inputs.
         finite=~lost | (loop.iterations > 0),
     )
-    following = jnp.where(final, 0, (loop.search + 1) % len(searches.SEARCHES))
     led_on = holding & ~lost
     found = _choose(led_on, loop.radii.found(problem.radius(at.gamma)), loop.radii)
-    again = _begun(problem, after._replace(radii=found), following, led_on, here, at, starts)
+    following = jnp.where(final, 0, (loop.search + 1) % len(searches.SEARCHES))
+    unit = at.with_b(at.b / here.radius(at.gamma))
+    again = _begun(task, after._replace(radii=found), following, unit, led_on & found.near())
     return _choose((ended | final) & ~converged, again, after)
 
 
-def _begun(
-    problem: Problem,
-    loop: _Loop,
-    row: Array,
-    led_on: Array,
-    before: Problem,
-    reached: Point,
-    starts: Array,
-) -> _Loop:
-    """The loop at the beginning of a search, where the last one reached a point of `before`."""
+def _begun(task: _Task, loop: _Loop, row: Array, reached: Point, near: Array) -> _Loop:
+    """The loop at the beginning of a search, from what the last one reached.
+
+    `reached` has b in units of the radius of its cones; `near`, whether it solves nearly what a
+    search that holds the radii would solve next.
+    """
     search = search_at(row)
-    here = problem.held(loop.radii.held, search.holds)
-    goes_on = (search.kind == NEXT) & led_on & loop.radii.near()
-    goes_on |= search.kind == RELEASED
-    v = jnp.where(goes_on | (search.start == HERE), reached.v, starts[search.start])
-    # The cones have changed their size, and b changes with them.
-    ratio = here.radius(reached.gamma) / before.radius(reached.gamma)
-    x = reached.with_b(reached.b * ratio)._replace(v=v)
+    here = task.problem.held(loop.radii.held, search.holds)
+    goes_on = (search.kind == RELEASED) | ((search.kind == NEXT) & near)
+    v = jnp.where(goes_on | (search.start == HERE), reached.v, task.starts[search.start])
+    x = reached.with_b(reached.b * here.radius(reached.gamma))._replace(v=v)
     return loop._replace(x=x, counts=jnp.stack([loop.iterations, row, jnp.where(goes_on, 1, 0)]))
 
 

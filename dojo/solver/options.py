@@ -27,7 +27,8 @@ class SolverOptions:
             `info.kappa` tells the value in force. Traced: changing it does not recompile.
         grad_kappa: the kappa at which derivatives are taken; `None` means `kappa`. A larger one
             gives hard rollouts with smooth gradients.
-        max_iterations: Newton iterations allowed per step (static).
+        max_iterations: Newton iterations allowed per step (static). A batch waits for its slowest
+            lane: less where that matters more than the few steps that need hundreds.
         substeps: equal parts that a step is solved in, control and wrench the same in all (static).
             The remedy for STEP_TOO_LARGE.
         raise_on_failure: raise `dojo.SolverError` when a step does not converge (static). Inside a

@@ -94,6 +94,7 @@ class Radii(NamedTuple):
         # Where the radii run away, after them.
         factor = jnp.where(factor > 0, jnp.clip(factor, _LEAST, _MOST), _MOST)
         factor = jnp.where(contract(step, step) > 0, factor, 1.0)
+        # Radii are positive.
         following = jnp.maximum(held + factor * change, 0.25 * jnp.minimum(held, radius))
         return Radii(jnp.stack([following, held, change]))
 

@@ -40,8 +40,8 @@ def windows(values):
 
 def has_no_trend(values):
     (first, spread), (last, other) = windows(values)
-    # What is constant still walks: rounding of a thousand steps.
-    rounding = 1e-12 * abs(first)
+    # What is constant walks by up to one rounding a step.
+    rounding = len(values) * np.finfo(float).eps * abs(first)
     return abs(first - last) <= max(spread, other, rounding)
 
 
