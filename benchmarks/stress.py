@@ -16,7 +16,10 @@ The results file is written after each round, and a second run with the same fil
 
 import argparse
 import dataclasses
+import functools
+import itertools
 import json
+import operator
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -33,8 +36,9 @@ import dojo
 MODELS = Path(__file__).parents[1] / "models"
 TIMESTEPS = (0.1, 0.02, 0.005, 0.001)
 KAPPAS = {"float64": (1e-2, 1e-4, 1e-6, 1e-8), "float32": (1e-2, 1e-3, 1e-4, 1e-5)}
-LANES = 256
-SUBSTEPS, CURED_AT_ONCE = 8, 32
+LANES, FEW = 256, 32
+QUICK = 50
+SUBSTEPS, CURES = 8, 64  # parts of a step that was too large; how many such steps of a robot
 KEPT_FAILURES = 200
 
 
@@ -47,10 +51,19 @@ class Cell:
     timestep: float
     kappa: float
 
-    def keys(self) -> jax.Array:
+    @property
+    def keys(self) -> np.ndarray:
         """One random key a lane."""
-        seed = hash((self.round, self.timestep, self.kappa)) % 2**31
-        return jax.random.split(jax.random.PRNGKey(seed), LANES)
+        return random_keys(hash((self.round, self.timestep, self.kappa)) % 2**31)
+
+
+@functools.cache
+def random_keys(seed: int) -> np.ndarray:
+    """A random key for each lane."""
+    return np.asarray(jax.random.split(jax.random.PRNGKey(seed), LANES))
+
+
+Lane = tuple[Cell, int]
 
 
 def main() -> None:
@@ -64,10 +77,10 @@ def main() -> None:
     found = robots(args)
     rounds = -(-args.steps // (len(found) * LANES * len(TIMESTEPS) * len(KAPPAS[precision()])))
     for name, model in progress(found.items(), len(found)):
-        run, cure = compiled(model, 1), compiled(model, SUBSTEPS)
+        robot = Robot(name, model)
         for k in range(rounds):
             if f"{name} {k}" not in results["done"]:
-                run_round(run, cure, name, k, results)
+                robot.run_round(k, results)
                 save(args.out, results)
     print(table(results))
 
@@ -107,16 +120,17 @@ def robots(args: argparse.Namespace) -> dict[str, dojo.Model]:
     return loaded
 
 
-Run = Callable[..., dict[str, Any]]
+Outcome = dict[str, Any]
+Run = Callable[[np.ndarray, np.ndarray, np.ndarray], Outcome]
 
 
-def compiled(model: dojo.Model, substeps: int) -> Run:
-    """A batch of steps: outcome per lane from random keys, timestep and kappa."""
+def compiled(model: dojo.Model, **options: int) -> Run:
+    """A batch of steps: outcome per lane from its random key, timestep and kappa."""
 
-    def lane(key: jax.Array, timestep: jax.Array, kappa: jax.Array) -> dict[str, Any]:
+    def lane(key: jax.Array, timestep: jax.Array, kappa: jax.Array) -> Outcome:
         drawn = draw(model.replace(timestep=timestep), key)
-        options = dojo.SolverOptions(kappa=kappa, substeps=substeps)
-        after, info = dojo.step(drawn.model, drawn.state, drawn.u, options=options)
+        solver = dojo.SolverOptions(kappa=kappa, **options)
+        after, info = dojo.step(drawn.model, drawn.state, drawn.u, options=solver)
         leaves = [x for x in jax.tree.leaves((after, info)) if x.dtype.kind == "f"]
         finite = jax.numpy.stack([jax.numpy.isfinite(x).all() for x in leaves]).all()
         return {
@@ -124,42 +138,74 @@ def compiled(model: dojo.Model, substeps: int) -> Run:
             "iterations": info.iterations,
             "residual": info.residual,
             "finite": finite,
-            "turn": drawn.turn,
         }
 
-    return jax.jit(jax.vmap(lane, in_axes=(0, None, None)))
+    return jax.jit(jax.vmap(lane))
 
 
-def run_round(run: Run, cure: Run, name: str, k: int, results: dict[str, Any]) -> None:
-    """All timesteps and kappas of a robot, once."""
-    for timestep in TIMESTEPS:
-        for kappa in KAPPAS[precision()]:
-            cell = Cell(name, k, timestep, kappa)
-            out = jax.device_get(run(cell.keys(), timestep, kappa))
-            large = np.flatnonzero(out["status"] == dojo.Status.STEP_TOO_LARGE)
-            record(cell, out, cured(cure, cell, large), results)
-    results["done"].append(f"{name} {k}")
+class Robot:
+    """The steps of one robot."""
+
+    def __init__(self, name: str, model: dojo.Model) -> None:
+        self.name = name
+        # A solve of at most QUICK iterations is the same under both limits: the last tenth of a
+        # limit is for the search that tells why a step fails.
+        self.quick = compiled(model, max_iterations=QUICK * 6 // 5)
+        self.whole = compiled(model)
+        self.in_parts = compiled(model, substeps=SUBSTEPS, max_iterations=200)
+
+    def run_round(self, k: int, results: dict[str, Any]) -> None:
+        """All timesteps and kappas, once."""
+        pairs = itertools.product(TIMESTEPS, KAPPAS[precision()])
+        cells = [Cell(self.name, k, timestep, kappa) for timestep, kappa in pairs]
+        outs = [few(self.quick, [(c, j) for j in range(LANES)], LANES) for c in cells]
+        slow = [
+            (i, int(j))
+            for i, out in enumerate(outs)
+            for j in np.flatnonzero(
+                (out["iterations"] > QUICK) | (out["status"] != dojo.Status.CONVERGED)
+            )
+        ]
+        again = few(self.whole, [(cells[i], j) for i, j in slow], FEW)
+        for at, (i, j) in enumerate(slow):
+            for key, values in outs[i].items():
+                values[j] = again[key][at]
+        for cell, out in zip(cells, outs, strict=True):
+            record(cell, out, results)
+        large = [
+            (cells[i], j) for i, j in slow if outs[i]["status"][j] == dojo.Status.STEP_TOO_LARGE
+        ]
+        self.cure(large, results)
+
+    def cure(self, lanes: list[Lane], results: dict[str, Any]) -> None:
+        """Take steps that are too large in parts, a sample of them."""
+        row = results["cures"].setdefault(self.name, {"tried": 0, "cured": 0})
+        count = min(len(lanes), CURES - row["tried"], FEW)
+        sample = [lanes[i] for i in np.linspace(0, len(lanes) - 1, count).astype(int)]
+        status = few(self.in_parts, sample, FEW)["status"]
+        row["tried"] += count
+        row["cured"] += int((status == dojo.Status.CONVERGED).sum())
 
 
-def cured(cure: Run, cell: Cell, lanes: np.ndarray) -> int:
-    """How many of these lanes are solved in substeps."""
-    count = 0
-    for start in range(0, len(lanes), CURED_AT_ONCE):
-        part = lanes[start : start + CURED_AT_ONCE]
-        keys = cell.keys()[np.resize(part, CURED_AT_ONCE)]
-        status = cure(keys, cell.timestep, cell.kappa)["status"][: len(part)]
-        count += int((status == dojo.Status.CONVERGED).sum())
-    return count
+def few(run: Run, lanes: list[Lane], size: int) -> Outcome:
+    """These lanes in batches of a size."""
+    parts = []
+    for start in range(0, len(lanes), size):
+        part = lanes[start : start + size]
+        filled = [part[i % len(part)] for i in range(size)]
+        keys = np.stack([cell.keys[j] for cell, j in filled])
+        timestep, kappa = np.array([(cell.timestep, cell.kappa) for cell, _ in filled]).T
+        out = jax.device_get(run(keys, timestep, kappa))
+        parts.append({key: values[: len(part)] for key, values in out.items()})
+    if not parts:
+        return {key: np.zeros(0, int) for key in ("status", "iterations", "residual", "finite")}
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
-def record(
-    cell: Cell, out: dict[str, np.ndarray], solved_in_parts: int, results: dict[str, Any]
-) -> None:
+def record(cell: Cell, out: Outcome, results: dict[str, Any]) -> None:
     """Add a batch to the counts."""
     key = f"{cell.robot}|{cell.timestep}|{cell.kappa}"
-    empty = {"status": {}, "cured": 0, "iterations": {}, "not_finite": 0}
-    row = results["cells"].setdefault(key, empty)
-    row["cured"] += solved_in_parts
+    row = results["cells"].setdefault(key, {"status": {}, "iterations": {}, "not_finite": 0})
     names = [dojo.Status(s).name for s in out["status"]]
     row["status"] = dict(Counter(row["status"]) + Counter(names))
     solved = out["iterations"][out["status"] == dojo.Status.CONVERGED]
@@ -173,14 +219,17 @@ def record(
 
 def replay(file: Path, found: dict[str, dojo.Model]) -> None:
     """Run the failures of a results file again."""
-    results = json.loads(file.read_text())
-    for failure in sorted(results["failures"], key=lambda f: f["robot"]):
-        lane, before = failure.pop("lane"), failure.pop("status")
-        cell = Cell(**failure)
-        run = compiled(found[cell.robot], 1)
-        out = run(cell.keys()[lane : lane + 1], cell.timestep, cell.kappa)
-        now = dojo.Status(int(out["status"][0])).name
-        print(cell, f"lane {lane}: {before}, now {now}, residual {float(out['residual'][0]):.1e}")
+    by_robot = operator.itemgetter("robot")
+    failures = sorted(json.loads(file.read_text())["failures"], key=by_robot)
+    for robot, group in itertools.groupby(failures, by_robot):
+        run = compiled(found[robot])
+        for failure in group:
+            lane, before = failure.pop("lane"), failure.pop("status")
+            cell = Cell(**failure)
+            out = few(run, [(cell, lane)], 1)
+            now = dojo.Status(int(out["status"][0])).name
+            residual = float(out["residual"][0])
+            print(cell, f"lane {lane}: {before}, now {now}, residual {residual:.1e}")
 
 
 def resumed(file: Path | None, x64: bool) -> dict[str, Any]:
@@ -189,7 +238,7 @@ def resumed(file: Path | None, x64: bool) -> dict[str, Any]:
         return json.loads(file.read_text())
     versions = {"jax": jax.__version__, "dojo": version("dojo-sim")}
     start = {"float64": x64, "date": time.strftime("%Y-%m-%d"), "versions": versions}
-    return {**start, "done": [], "cells": {}, "failures": []}
+    return {**start, "done": [], "cells": {}, "cures": {}, "failures": []}
 
 
 def save(file: Path | None, results: dict[str, Any]) -> None:
@@ -211,7 +260,8 @@ def summary(results: dict[str, Any]) -> dict[str, Any]:
     return {
         "steps": sum(status.values()),
         "status": dict(status),
-        "too_large_cured": sum(row["cured"] for row in results["cells"].values()),
+        "too_large_taken_in_parts": sum(row["tried"] for row in results["cures"].values()),
+        "of_these_cured": sum(row["cured"] for row in results["cures"].values()),
         "not_finite": sum(row["not_finite"] for row in results["cells"].values()),
         "iterations_mean": round(float(many.mean()), 2) if len(many) else None,
         "iterations_p99": int(np.percentile(many, 99)) if len(many) else None,

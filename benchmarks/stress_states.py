@@ -26,7 +26,6 @@ class Drawn(NamedTuple):
     model: dojo.Model
     state: dojo.State
     u: Array
-    turn: Array  # () [rad] largest turn of a link within the step at its present velocity
 
 
 def draw(model: dojo.Model, key: Array) -> Drawn:
@@ -42,9 +41,9 @@ def draw(model: dojo.Model, key: Array) -> Drawn:
     q = jnp.where(aligned, _aligned(model, next(keys)), _scattered(model, next(keys)))
     q = normalize_configuration(model, q)
     q = _on_the_ground(model, q, _gap(next(keys)))
-    v, turn = _velocity(model, q, next(keys))
+    v = _velocity(model, q, next(keys))
     u = _control(model, next(keys))
-    return Drawn(model, dojo.State(q=q, v=v), u, turn)
+    return Drawn(model, dojo.State(q=q, v=v), u)
 
 
 def _aligned(model: dojo.Model, key: Array) -> Array:
@@ -97,7 +96,7 @@ def _on_the_ground(model: dojo.Model, q: Array, gap: Array) -> Array:
     return q.at[heights].add((gap - trial.touch.gap.min()).astype(q.dtype))
 
 
-def _velocity(model: dojo.Model, q: Array, key: Array) -> tuple[Array, Array]:
+def _velocity(model: dojo.Model, q: Array, key: Array) -> Array:
     """At rest, slow or fast; half of them slowed down to a turn the step can follow."""
     kind, speed, direction, calm = jax.random.split(key, 4)
     t, table = model.topology, layout(model.topology)
@@ -112,7 +111,7 @@ def _velocity(model: dojo.Model, q: Array, key: Array) -> tuple[Array, Array]:
     turn = model.timestep * jnp.sqrt((spin * spin).sum(0)).max()
     calmed = jnp.minimum(1.0, CALM_TURN / jnp.maximum(turn, 1e-6))
     factor = jnp.where(jax.random.bernoulli(calm), calmed, 1.0)
-    return v * factor, turn * factor
+    return v * factor
 
 
 def _control(model: dojo.Model, key: Array) -> Array:
