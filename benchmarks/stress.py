@@ -81,6 +81,7 @@ def main() -> None:
         for k in range(rounds):
             if f"{name} {k}" not in results["done"]:
                 robot.run_round(k, results)
+                results["done"].append(f"{name} {k}")
                 save(args.out, results)
     print(table(results))
 

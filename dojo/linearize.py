@@ -1,16 +1,27 @@
 """Jacobians of a step in the tangent space of the configuration."""
 
+import dataclasses
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from dojo.math.vectors import add_diagonal, contract
 from dojo.model.model import Model
 from dojo.model.state import State, normalize_configuration
+from dojo.physics import mechanics
 from dojo.physics.kinematics import difference, displace
-from dojo.solver.options import SolverOptions
-from dojo.step import shaped, step
+from dojo.physics.limits import limit_weight
+from dojo.physics.sensitivity import Start, arrival_rates, rates
+from dojo.report import outcome
+from dojo.solver.linear_system import newton_system
+from dojo.solver.options import SolverOptions, resolve_kappa, resolve_tolerance
+from dojo.solver.problem import Point
+from dojo.step import shaped, solved, step
+from dojo.step_problem import Inputs, StepProblem, StepTangent
 
 
 def linearize(
@@ -22,6 +33,9 @@ def linearize(
     options: SolverOptions | None = None,
 ) -> tuple[Array, Array]:
     """Derivatives of the next state by state and control.
+
+    In closed form: all columns together cost a few iterations of the solver. Models with
+    restitution are differentiated in forward mode, a column at a time.
 
     Args:
         model: the robot.
@@ -38,16 +52,79 @@ def linearize(
     Raises:
         ValueError: wrong shapes.
     """
+    options = SolverOptions() if options is None else options
     u = shaped("u", np.zeros(model.nu) if u is None else u, (model.nu,), model)
     q = normalize_configuration(model, shaped("state.q", state.q, (model.nq,), model))
     v = shaped("state.v", state.v, (model.nv,), model)
+    external = None if wrench is None else shaped("wrench", wrench, (model.topology.nl, 6), model)
+    inputs = Inputs(model, q, v, u, external)
+    if model.topology.restitution:
+        return _pushed(inputs, options)
+    return _in_parts(inputs, options)
+
+
+def _in_parts(inputs: Inputs, options: SolverOptions) -> tuple[Array, Array]:
+    """The Jacobians of a step, substep by substep."""
+    n, model = options.substeps, inputs.model
+    if n == 1:
+        _, a, b = _part(inputs, options)
+        return a, b
+    part = dataclasses.replace(model, timestep=model.timestep / n)
+
+    def advance(
+        carry: tuple[State, Array, Array], _: None
+    ) -> tuple[tuple[State, Array, Array], None]:
+        state, a, b = carry
+        at = inputs._replace(model=part, q=state.q, v=state.v)
+        after, a_part, b_part = _part(at, options)
+        return (after, contract(a_part, a), contract(a_part, b) + b_part), None
+
+    size = 2 * model.nv
+    start = State(inputs.q, inputs.v), jnp.eye(size, dtype=model.dtype), jnp.zeros((size, model.nu))
+    (_, a, b), _ = jax.lax.scan(advance, start, length=n)
+    return a, b
+
+
+@functools.partial(jax.jit, inline=True)
+def _part(inputs: Inputs, options: SolverOptions) -> tuple[State, Array, Array]:
+    """The next state and the Jacobians of a step that is not divided."""
+    dtype = inputs.model.dtype
+    problem, solution, smooth = solved(inputs, options)
+    kappa, tolerance = resolve_kappa(options.kappa, dtype), resolve_tolerance(options, dtype)
+    after, _ = outcome(problem, solution, kappa, tolerance)
+    a, b = _jacobians(inputs, problem, (solution if smooth is None else smooth).x)
+    return after, a, b
+
+
+def _jacobians(inputs: Inputs, problem: StepProblem, x: Point) -> tuple[Array, Array]:
+    """A and B where x solves the step, by the implicit function theorem."""
+    model, node = problem.model, problem.node
+    trial = mechanics.move(model, node, x.v)
+    derivative = mechanics.differentiate(model, node, trial, x.v)
+    at = Start(node, inputs.u, inputs.wrench, trial, x.v, x.gamma, x.b)
+    rows, end = rates(model, at), arrival_rates(model, at)
+    system = newton_system(problem, StepTangent(problem, derivative), x)
+    limits = limit_weight(model, system.weights.normal[model.topology.nc :] * rows.limit_q)
+    by_q = add_diagonal(rows.balance_q, limits)
+    by_q = by_q + mechanics.contact_answer(node, rows.gap_q, rows.slip_q, system.weights)
+    inputs_all = jnp.concatenate([by_q, rows.balance_v, rows.balance_u], axis=1)
+    v = -system.velocities(inputs_all)
+    ends = contract(jnp.concatenate([end.q_by_v, end.v_by_v]), v)
+    direct = jnp.concatenate([end.q_by_q, end.v_by_q])
+    n = model.nv
+    return jnp.concatenate([direct + ends[:, :n], ends[:, n : 2 * n]], axis=1), ends[:, 2 * n :]
+
+
+def _pushed(inputs: Inputs, options: SolverOptions) -> tuple[Array, Array]:
+    """The Jacobians by forward mode."""
+    model, n = inputs.model, inputs.model.nv
 
     def moved(x: Array, u: Array) -> Array:
-        start = State(displace(model, q, x[: model.nv]), v + x[model.nv :])
-        after, _ = step(model, start, u, wrench=wrench, options=options)
+        start = State(displace(model, inputs.q, x[:n]), inputs.v + x[n:])
+        after, _ = step(model, start, u, wrench=inputs.wrench, options=options)
         # The tangent space at the end of the undisturbed step, where the derivative is taken.
         q_end = jax.lax.stop_gradient(after.q)
         return jnp.concatenate([difference(model, q_end, after.q), after.v])
 
-    a, b = jax.jacfwd(moved, argnums=(0, 1))(jnp.zeros(2 * model.nv, model.dtype), u)
+    a, b = jax.jacfwd(moved, argnums=(0, 1))(jnp.zeros(2 * n, model.dtype), inputs.u)
     return a, b

@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 from dojo.model.model import Model
 from dojo.model.state import State
 from dojo.report import StepInfo
+from dojo.solver.implicit import SOLUTION
 from dojo.solver.options import SolverOptions
 from dojo.step import step
 
@@ -57,7 +58,10 @@ def rollout(
         after, info = step(model, at, u, wrench=wrench, options=options)
         return after, (after, info)
 
-    _, (states, infos) = jax.lax.scan(advance, start, (us, wrenches))
+    # What is differentiated keeps the solved points and evaluates the rest again on the way back.
+    keep = jax.checkpoint_policies.save_only_these_names(SOLUTION)
+    remembering = jax.checkpoint(advance, policy=keep, prevent_cse=False)
+    _, (states, infos) = jax.lax.scan(remembering, start, (us, wrenches))
     return states, infos
 
 

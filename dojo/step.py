@@ -17,8 +17,10 @@ from jax.typing import ArrayLike
 from dojo import bounce
 from dojo.model.model import Model
 from dojo.model.state import State, normalize_configuration
+from dojo.physics.kinematics import difference, displace
 from dojo.report import StepInfo, joined, outcome
 from dojo.solver import implicit
+from dojo.solver.interior_point import Solution
 from dojo.solver.options import SolverOptions, resolve_kappa, resolve_tolerance
 from dojo.solver.status import SolverError, Status
 from dojo.step_problem import Inputs, StepProblem
@@ -97,29 +99,46 @@ def shaped(name: str, value: ArrayLike, shape: tuple[int, ...], model: Model) ->
 @functools.partial(jax.jit, inline=True)
 def _step(inputs: Inputs, options: SolverOptions) -> tuple[State, StepInfo]:
     model = inputs.model
-    inputs = inputs._replace(q=normalize_configuration(model, inputs.q))
-    kappa = resolve_kappa(options.kappa, model.dtype)
     tolerance = resolve_tolerance(options, model.dtype)
     solve = functools.partial(implicit.solve, tolerance, options.max_iterations)
     bounced = functools.partial(bounce.bounced, solve, tolerance)
-    problem = StepProblem.build(inputs)
-    solution = solve(problem, kappa, None)
+    problem, solution, smooth = solved(inputs, options)
+    kappa = resolve_kappa(options.kappa, model.dtype)
     result = outcome(problem, solution, kappa, tolerance)
     if model.topology.restitution:
         strikes = bounce.strikes(problem, solution.x, result[0].v, kappa)
         result = bounced(problem, solution.x, result, strikes)
-    if options.grad_kappa is None:
+    if smooth is None:
         return result
-    smooth = resolve_kappa(options.grad_kappa, model.dtype)
-    start = jax.tree.map(jax.lax.stop_gradient, solution.x)
-    again = solve(problem, smooth, start)
-    smoothed = outcome(problem, again, smooth, tolerance)
+    smoothed = outcome(problem, smooth, resolve_kappa(options.grad_kappa, model.dtype), tolerance)
     if model.topology.restitution:
         # Derivatives at another kappa are those of the same cases.
-        smoothed = bounced(problem, again.x, smoothed, strikes)
+        smoothed = bounced(problem, smooth.x, smoothed, strikes)
     after, info = result
     info = dataclasses.replace(info, grad_converged=smoothed[1].converged)
-    return _with_derivative_of((after, info), smoothed)
+    return _with_derivative_of((after, info), (_at(model, after, smoothed[0]), smoothed[1]))
+
+
+def _at(model: Model, after: State, smooth: State) -> State:
+    """The smooth state's changes, rotations in body axes, at the other state."""
+    change = difference(model, jax.lax.stop_gradient(smooth.q), smooth.q)
+    return State(displace(model, jax.lax.stop_gradient(after.q), change), smooth.v)
+
+
+def solved(
+    inputs: Inputs, options: SolverOptions
+) -> tuple[StepProblem, Solution, Solution | None]:
+    """The problem of a step, its solution, and that at `grad_kappa` if given."""
+    dtype = inputs.model.dtype
+    inputs = inputs._replace(q=normalize_configuration(inputs.model, inputs.q))
+    tolerance = resolve_tolerance(options, dtype)
+    solve = functools.partial(implicit.solve, tolerance, options.max_iterations)
+    problem = StepProblem.build(inputs)
+    solution = solve(problem, resolve_kappa(options.kappa, dtype), None)
+    if options.grad_kappa is None:
+        return problem, solution, None
+    start = jax.tree.map(jax.lax.stop_gradient, solution.x)
+    return problem, solution, solve(problem, resolve_kappa(options.grad_kappa, dtype), start)
 
 
 @jax.custom_jvp

@@ -26,7 +26,7 @@ ALLOWED = {
     "bounce": NUMERICS | {"solver", "step_problem", "restitution_problem", "report"},
     "step": NUMERICS | {"solver", "step_problem", "report", "bounce"},
     "rollout": STEPPING,
-    "linearize": STEPPING,
+    "linearize": STEPPING | {"step_problem"},
     "metrics": STEPPING,
     "viewer": STEPPING | {"rollout", "linearize", "metrics"},
 }

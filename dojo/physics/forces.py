@@ -17,7 +17,7 @@ from dojo.math.vectors import at_least, contract, cross, dot
 from dojo.model.layout import assemble, layout, take
 from dojo.model.model import Model
 from dojo.model.topology import Topology
-from dojo.physics.inertia import joint_forces, link_inertia
+from dojo.physics.inertia import link_inertia
 
 # Symplectic Euler is stable below h^2 k / m = 4; well before that its energy swings visibly.
 STIFF_SPRING = 0.25
@@ -33,14 +33,16 @@ class Impulse(NamedTuple):
         return Impulse(self.constant + other.constant, self.drag + other.drag)
 
 
-def external_impulse(model: Model, axes: Array, center: Array, wrench: Array | None) -> Array:
-    """Impulse (nv,) of gravity and of world wrenches (nl, 6), force first, at the centres."""
+def external_impulse(model: Model, center: Array, wrench: Array | None) -> Array:
+    """Impulse of gravity and of world wrenches (nl, 6), force first, at the links' centres.
+
+    Spatial, about the world origin: (6, nl).
+    """
     force = model.link_mass * model.gravity[:, None]
     torque = jnp.zeros_like(force)
     if wrench is not None:
         force, torque = force + wrench[:, :3].T, wrench[:, 3:].T
-    spatial = jnp.concatenate([torque + cross(center, force), force])
-    return model.timestep * joint_forces(model, axes, spatial)
+    return model.timestep * jnp.concatenate([torque + cross(center, force), force])
 
 
 def passive_impulse(model: Model, q: Array, inertia: Array) -> Impulse:

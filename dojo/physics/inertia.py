@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from dojo.math.spatial import force_cross, motion_cross
 from dojo.math.vectors import (
     add_diagonal,
     contract,
@@ -28,7 +29,6 @@ from dojo.math.vectors import (
     total,
     transpose,
 )
-from dojo.model.layout import layout
 from dojo.model.model import Model
 from dojo.model.state import State, normalize_configuration
 from dojo.model.topology import Topology
@@ -38,6 +38,7 @@ from dojo.physics.kinematics import (
     link_twists,
     local_maps,
     motion_axes,
+    turning,
 )
 
 
@@ -153,15 +154,12 @@ def bias_force(model: Model, state: State) -> Array:
     frames = link_frames(model, maps, normalize_configuration(model, state.q))
     axes = motion_axes(model, maps, frames)
     twist = link_twists(model, axes, state.v)
-    # World-fixed axes (the places of free joints) do not turn with their link.
-    turning = np.ones(model.nv)
-    turning[layout(model.topology).place_v] = 0.0
-    rate = _motion_cross(twist[:, model.topology.dof_link], axes) * turning
+    rate = motion_cross(twist[:, model.topology.dof_link], axes) * turning(model.topology)
     acceleration = link_twists(model, rate, state.v)
     lift = contract(eye(model.dtype, 6, 3, -3), model.gravity)[:, None]
     acceleration = acceleration - lift
     inertia = spatial_inertia(model, frames)
-    force = inertia.times(acceleration) + _force_cross(twist, inertia.times(twist))
+    force = inertia.times(acceleration) + force_cross(twist, inertia.times(twist))
     return joint_forces(model, axes, force)
 
 
@@ -175,11 +173,3 @@ def work_of(model: Model, links: np.ndarray, wrench: Array, axes: Array) -> Arra
     """J_i^T w for a wrench (6, k) each on its link i of `links`, -1 the world: (nv, k)."""
     moved = jnp.asarray(model.topology.moves[links].T, model.dtype)
     return contract(axes.T, wrench) * moved
-
-
-def _motion_cross(a: Array, b: Array) -> Array:
-    return jnp.concatenate([cross(a[:3], b[:3]), cross(a[:3], b[3:]) + cross(a[3:], b[:3])])
-
-
-def _force_cross(a: Array, f: Array) -> Array:
-    return jnp.concatenate([cross(a[:3], f[:3]) + cross(a[3:], f[3:]), cross(a[:3], f[3:])])

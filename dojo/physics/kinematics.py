@@ -12,7 +12,18 @@ import numpy as np
 from jax import Array
 
 from dojo.math import rotations
-from dojo.math.vectors import contract, cross, dot, eye, matmat, matvec, reduced, skew, total
+from dojo.math.vectors import (
+    contract,
+    cross,
+    dot,
+    eye,
+    matmat,
+    matvec,
+    reduced,
+    skew,
+    total,
+    transpose,
+)
 from dojo.model.layout import assemble, layout, take
 from dojo.model.model import Model
 from dojo.model.state import normalize_configuration
@@ -38,6 +49,12 @@ class Frames(NamedTuple):
     def pos(self) -> Array:
         """(3, nl) [m]"""
         return self.pose[:, 3]
+
+    def moved_by(self, twist: Array) -> "Frames":
+        """Rate of the poses when all links have this world twist (6,)."""
+        turn, place = twist[:3, None, None], twist[3:, None, None]
+        position = eye(twist.dtype, 1, 4, 3)[:, :, None]
+        return Frames(cross(turn, self.pose) + place * position)
 
 
 class LocalMaps(NamedTuple):
@@ -203,18 +220,45 @@ def difference(model: Model, q: Array, q_to: Array) -> Array:
 def step_axes(model: Model, axes: Array, dq: Array) -> Array:
     """World twist per unit change of dq, at the end of `integrate(q, dq)`: (6, nv).
 
-    For a rotation by the Cayley map with y = dq / 2 the body-frame rate is
-    (I - [y]) / (1 + |y|^2); elsewhere `axes`, those of the end configuration, serve as they are.
+    `axes` are those of the end configuration.
     """
+    return _spun(model, axes, _cayley_rate(model, dq))
+
+
+def integration_rates(model: Model, dq: Array) -> tuple[Array, Array]:
+    """Change of the tangent vector at the end of `integrate(q, dq)` with q's and with dq's.
+
+    (nv, nv) each: what was a rotation in body axes at the start is one in those of the end.
+    """
+    unit = eye(model.dtype, model.nv)
+    y = 0.5 * take(dq, layout(model.topology).spin_v)
+    back = transpose(rotations.to_matrix(rotations.cayley(y)))
+    return _spun(model, unit, back), _spun(model, unit, _cayley_rate(model, dq))
+
+
+def _cayley_rate(model: Model, dq: Array) -> Array:
+    """Body-frame rate of the Cayley map of y = dq / 2: (I - [y]) / (1 + |y|^2), (3, 3, k)."""
+    y = 0.5 * take(dq, layout(model.topology).spin_v)
+    return (eye(dq.dtype, 3)[:, :, None] - skew(y)) / (1 + dot(y, y))
+
+
+def _spun(model: Model, x: Array, matrix: Array) -> Array:
+    """x (..., nv) times a matrix (3, 3, k) for each joint that has a quaternion."""
     table = layout(model.topology)
     if not table.spinning.size:
-        return axes
-    y = 0.5 * take(dq, table.spin_v)
-    rate = (eye(axes.dtype, 3)[:, :, None] - skew(y)) / (1 + dot(y, y))
-    spin = take(axes, table.spin_v)  # (6, 3, k)
-    turned = total(spin[:, :, None] * rate[None], axis=1)
-    rest = [(part, take(axes, part)) for part in (table.scalar_v, table.place_v)]
+        return x
+    spin = take(x, table.spin_v)  # (..., 3, k)
+    turned = total(spin[..., :, None, :] * matrix, axis=-3)
+    rest = [(part, take(x, part)) for part in (table.scalar_v, table.place_v)]
     return assemble([*rest, (table.spin_v, turned)], model.nv)
+
+
+@functools.lru_cache(maxsize=64)
+def turning(topology: Topology) -> np.ndarray:
+    """1 for axes that turn with their link, 0 for the world-fixed ones of places: (nv,)."""
+    turns = np.ones(int(topology.v_start[-1]))
+    turns[layout(topology).place_v] = 0.0
+    return turns
 
 
 def link_twists(model: Model, axes: Array, v: Array) -> Array:

@@ -98,8 +98,8 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
     point = contact_points(contacts, now)
     gap = jnp.concatenate([now.gap, limit_gap(model, q)])
     passive = passive_impulse(model, q, inertia) + actuator_impulse(model, q, v, u, inertia)
-    external = external_impulse(model, axes, centers_of_mass(model, frames), wrench)
-    constant = passive.constant + external
+    external = external_impulse(model, centers_of_mass(model, frames), wrench)
+    constant = passive.constant + joint_forces(model, axes, external)
     momentum = contract(mass, v)
     # A start of searches: drag that drives could leave no factor.
     resistance = add_diagonal(mass, jnp.maximum(passive.drag, 0.0))
@@ -119,15 +119,15 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
         contacts=contacts,
         point=point,
         work=work,
-        weight=_nearness(now.gap, model.timestep * approach),
+        weight=nearness(now.gap, model.timestep * approach),
         gap=gap,
         target=jnp.minimum(0.0, gap + model.timestep * RECOVERY_SPEED),
         unhindered=jax.lax.stop_gradient(unhindered),
     )
 
 
-def _nearness(gap: Array, change: Array) -> Array:
-    """Smooth step (twice differentiable) from 1 at FADE_START to 0 at FADE_END."""
+def nearness(gap: Array, change: Array) -> Array:
+    """Share of a contact's impulses that acts: a smooth step (twice differentiable) from 1 at FADE_START to 0 at FADE_END."""
     distance = gap + 2.0 * jnp.minimum(change, 0.0)
     t = jnp.clip((FADE_END - distance) / (FADE_END - FADE_START), 0.0, 1.0)
     return t * t * t * (10.0 - 15.0 * t + 6.0 * t * t)
@@ -235,16 +235,30 @@ def condensed(
     (2, 2, nf + nd): the friction of a dry dof answers no gap.
     """
     nc, nf = node.weight.shape[0], coupling.shape[1]
-    gap, sides = d.gap[:, :nf], (node.work[:, nc : nc + nf], node.work[:, nc + nf :])
-    friction = (
-        coupling[k] * gap + tangent[k, 0, :nf] * sides[0] + tangent[k, 1, :nf] * sides[1]
-        for k in range(2)
-    )
-    answer = jnp.concatenate([normal[:nc] * d.gap, *friction], axis=1)
+    slip = node.work[:, nc:].reshape(node.work.shape[0], 2, nf)
+    contacts = contact_answer(node, d.gap, slip, (normal, coupling, tangent))
     joints = limit_weight(model, model.timestep * normal[nc:])
     joints = joints + on_dofs(model, tangent[0, 0, nf:])
-    contacts = contract(node.work, (_weight(node) * answer).T)
     return add_diagonal(free_response(model, node, d) + contacts, joints)
+
+
+def contact_answer(
+    node: Node, gap: Array, slip: Array, weights: tuple[Array, Array, Array]
+) -> Array:
+    """What the contacts' impulses take from the balance as gaps and slips change, (nv, k).
+
+    gap: (k, nc), slip: (k, 2, nf), changes along k directions; weights as in `condensed`.
+    """
+    normal, coupling, tangent = weights
+    nc, nf = node.weight.shape[0], coupling.shape[1]
+    friction = (
+        coupling[k] * gap[:, :nf]
+        + tangent[k, 0, :nf] * slip[:, 0]
+        + tangent[k, 1, :nf] * slip[:, 1]
+        for k in range(2)
+    )
+    answer = jnp.concatenate([normal[:nc] * gap, *friction], axis=1)
+    return contract(node.work, (_weight(node) * answer).T)
 
 
 def free_response(model: Model, node: Node, d: Derivative) -> Array:
@@ -259,8 +273,8 @@ def arrive(model: Model, node: Node, trial: Trial, v: Array, defect: Array) -> t
     `defect` is what the solve left of the balance; giving it back keeps momentum to rounding
     however many steps follow.
     """
-    mass = mass_matrix_at(model, trial.frames, trial.axes)
     momentum = joint_forces(model, trial.axes, trial.interval.momentum)
     momentum = momentum + model.dof_armature * v - defect
+    mass = mass_matrix_at(model, trial.frames, trial.axes)
     factor = jax.scipy.linalg.cho_factor(mass, lower=True)
     return trial.q, jax.scipy.linalg.cho_solve(factor, momentum)

@@ -12,11 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.ad_checkpoint import checkpoint_name
 
 from dojo.solver import interior_point
 from dojo.solver.interior_point import Solution
 from dojo.solver.linear_system import newton_system
 from dojo.solver.problem import Point, Problem, residual
+
+# The name of solved points, for `jax.checkpoint`: kept, nothing needs to be solved again.
+SOLUTION = "dojo_solution"
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
@@ -38,6 +42,8 @@ def solve(
 def _solve_jvp(tolerance, max_iterations, primals, tangents):  # type: ignore[no-untyped-def]
     problem, kappa, start = primals
     solution = solve(tolerance, max_iterations, problem, kappa, start)
+    kept = checkpoint_name((solution.x, solution.converged), SOLUTION)
+    solution = solution._replace(x=kept[0], converged=kept[1])
 
     def equations(problem: Problem, kappa: Array) -> Any:
         return residual(problem, problem.rows(solution.x.v), solution.x, kappa)

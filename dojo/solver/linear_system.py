@@ -36,7 +36,7 @@ class NewtonSystem(NamedTuple):
         """The same with `rhs.cone` meaning d beta + K d eta."""
         gamma0, b0 = self._impulses(rhs, rhs.gap, rhs.slip)
         pulled = self.problem.pull(gamma0, b0)
-        dv = self._velocity(rhs.balance + pulled)
+        dv = self.velocities((rhs.balance + pulled)[:, None])[:, 0]
         gap_rate, slip_rate = self.tangent.rates(dv)
         slack, eta = rhs.gap + gap_rate, rhs.slip + slip_rate
         gamma, b = self._impulses(rhs, slack, eta)
@@ -44,13 +44,12 @@ class NewtonSystem(NamedTuple):
         psi = (rhs.cone[0] - self.problem.radius_rate(gamma) - dot(row[1:], eta)) / row[0]
         return Point.of(v=dv, gamma=gamma, slack=slack, b=b, psi=psi, eta=eta)
 
-    def _velocity(self, rhs: Array) -> Array:
-        """The solution of the condensed system."""
-        column = rhs[self.permutation, None]
+    def velocities(self, rhs: Array) -> Array:
+        """Solutions dv (n, k) of the condensed system for right-hand sides of the balance."""
         half = lax.linalg.triangular_solve(
-            self.lu, column, left_side=True, lower=True, unit_diagonal=True
+            self.lu, rhs[self.permutation], left_side=True, lower=True, unit_diagonal=True
         )
-        return lax.linalg.triangular_solve(self.lu, half, left_side=True)[:, 0]
+        return lax.linalg.triangular_solve(self.lu, half, left_side=True)
 
     def _impulses(self, rhs: Residual, slack: Array, eta: Array) -> tuple[Array, Array]:
         """(d gamma, d b) given d slack and d eta."""

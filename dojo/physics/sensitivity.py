@@ -1,0 +1,218 @@
+"""Closed-form derivatives of a step by the state and the control that it starts from.
+
+Links are differentiated one by one, along the six directions of their twist at the start, the tree
+by `tree_rates`: all nv columns cost about what a few Newton matrices cost, where pushing nv
+tangents through the kinematics costs nv steps. The equations stand in `mechanics`; a test compares
+their derivatives with these (tests/test_linearize.py).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from dojo.math.spatial import force_matrix
+from dojo.math.vectors import add_diagonal, contract, cross, diagonal, eye, skew, total
+from dojo.model.model import Model
+from dojo.physics.collision import (
+    anchored,
+    candidates,
+    contact_links,
+    contact_points,
+    screws,
+    touch,
+)
+from dojo.physics.forces import actuator_impulse, external_impulse, passive_impulse
+from dojo.physics.inertia import (
+    centers_of_mass,
+    joint_forces,
+    joint_space,
+    mass_matrix_at,
+    spatial_inertia,
+    work_of,
+)
+from dojo.physics.interval import interval_derivative
+from dojo.physics.kinematics import Frames, displace, integration_rates
+from dojo.physics.mechanics import RECOVERY_SPEED, Node, Trial, nearness, padded
+from dojo.physics.tree_rates import joint_forces_rate, momentum_rate, velocity_rate
+
+
+class Start(NamedTuple):
+    """What a step starts from and what it ends with."""
+
+    node: Node
+    u: Array  # (nu,)
+    wrench: Array | None  # (nl, 6)
+    trial: Trial
+    v: Array  # (nv,) interval velocity
+    gamma: Array  # (nc + 2 nlimit,)
+    b: Array  # (2, nf + nd)
+
+
+class Rates(NamedTuple):
+    """Derivatives of the step's rows with its unknowns held, a column for each input."""
+
+    balance_q: Array  # (nv, nv) by the tangent vector of q_k
+    balance_v: Array  # (nv, nv) by v_k
+    balance_u: Array  # (nv, nu)
+    gap_q: Array  # (nv, nc) transposed: the contact gaps
+    slip_q: Array  # (nv, 2, nf) likewise
+    limit_q: Array  # (2 nlimit,) of limit distances by their own joint
+
+
+class _Local(NamedTuple):
+    """How candidates answer the twist of their link at the start of the step."""
+
+    gap: Array  # (6, nc) at the start
+    point: Array  # (6, 3, nc)
+    end: Array  # (6, nc) the gap at the end, with the end pose held
+
+
+def rates(model: Model, at: Start) -> Rates:
+    """Differentiate the rows of a step."""
+    node, trial, h = at.node, at.trial, model.timestep
+    nc, nf = node.weight.shape[0], node.contacts.friction.shape[0]
+    carried = _carried(model, at)
+    local, links = _local(model, node, trial), contact_links(model)
+    # What is asked for, min(0, gap + h speed), follows the gap of a violated bound.
+    follows = jnp.where(node.gap + h * RECOVERY_SPEED < 0, 1.0, 0.0)
+    start = work_of(model, links, local.end - follows[:nc] * local.gap, node.axes)
+    end = work_of(model, links, screws(trial.touch.point, node.contacts.normal), carried)
+    frame, point = node.contacts.frame[..., :nf], (node.point[:, :nf], local.point[..., :nf])
+    sides = [
+        velocity_rate(model, links[:nf], node.axes, at.v, (point[0], frame[:, k], point[1]))
+        for k in (1, 2)
+    ]
+    pulled_q, pulled_v = _pull_rates(model, at, local)
+    impulse_q, impulse_u = _impulse_rates(model, at)
+    inertia = spatial_inertia(model, node.frames).full()
+    momentum = momentum_rate(model, node.axes, inertia, node.v)
+    return Rates(
+        balance_q=_flow_rate(model, at, carried) - momentum - impulse_q - pulled_q,
+        balance_v=-node.mass - pulled_v,
+        balance_u=-impulse_u,
+        gap_q=start + end,
+        slip_q=jnp.stack(sides, axis=1),
+        limit_q=1.0 - follows[nc:],
+    )
+
+
+class Arrival(NamedTuple):
+    """Derivatives of the next state, (nv, nv) each, tangent vectors at both ends."""
+
+    q_by_q: Array
+    q_by_v: Array  # by the interval velocity
+    v_by_q: Array
+    v_by_v: Array
+
+
+def arrival_rates(model: Model, at: Start) -> Arrival:
+    """Differentiate the next state by q_k and by the interval velocity."""
+    node, trial, h = at.node, at.trial, model.timestep
+    q_by_q, q_by_dq = integration_rates(model, h * at.v)
+    q_by_v = h * q_by_dq
+    end, start = _momentum_blocks(model, at)
+    wrench, inertia = trial.interval.momentum, spatial_inertia(model, trial.frames).full()
+    mass = mass_matrix_at(model, trial.frames, trial.axes)
+    factor = jax.scipy.linalg.cho_factor(mass, lower=True)
+    momentum = joint_forces(model, trial.axes, wrench) + model.dof_armature * at.v
+    v = jax.scipy.linalg.cho_solve(factor, momentum)
+    by_end = joint_forces_rate(model, trial.axes, wrench, end)
+    by_end = by_end - momentum_rate(model, trial.axes, inertia, v)
+    by_q = contract(by_end, q_by_q) + joint_space(model, start, trial.axes, node.axes)
+    by_v = add_diagonal(contract(by_end, q_by_v), model.dof_armature)
+    v_by = jax.scipy.linalg.cho_solve(factor, jnp.concatenate([by_q, by_v], axis=1))
+    return Arrival(q_by_q, q_by_v, v_by[:, : model.nv], v_by[:, model.nv :])
+
+
+def _carried(model: Model, at: Start) -> Array:
+    """Twists of the end poses as the start moves with v held, (6, nv)."""
+    q_by_q, _ = integration_rates(model, model.timestep * at.v)
+    return contract(at.trial.axes, q_by_q)
+
+
+def _momentum_blocks(model: Model, at: Start) -> tuple[Array, Array]:
+    """Answers of the links' momenta to the twists of their end and start poses, (6, 6, nl)."""
+    trial = at.trial
+    blocks = interval_derivative(model, at.node.frames, trial.frames, trial.interval.turn)
+    end = blocks.full() / model.timestep
+    # When both poses move as one, the momentum moves along.
+    return end, force_matrix(trial.interval.momentum) - end
+
+
+def _flow_rate(model: Model, at: Start, carried: Array) -> Array:
+    """Rate of the momenta's part of the balance by q_k, (nv, nv)."""
+    axes = at.node.axes
+    end, start = _momentum_blocks(model, at)
+    rate = joint_forces_rate(model, axes, at.trial.interval.momentum, start)
+    return rate + joint_space(model, end, axes, carried)
+
+
+def _impulse_rates(model: Model, at: Start) -> tuple[Array, Array]:
+    """Rates of the forces' impulse by q_k (nv, nv) and by u (nv, nu)."""
+    node = at.node
+    center = centers_of_mass(model, node.frames)
+    external = external_impulse(model, center, at.wrench)
+    arm = skew(external[3:])
+    turn = total(arm[:, :, None] * skew(center)[None], axis=1)
+    zero = jnp.zeros_like(arm)
+    upper = jnp.concatenate([turn, -arm], axis=1)
+    blocks = jnp.concatenate([upper, jnp.concatenate([zero, zero], axis=1)])
+    by_q = joint_forces_rate(model, node.axes, external, blocks)
+
+    def at_joints(dq: Array, u: Array) -> Array:
+        q, inertia = displace(model, node.q, dq), diagonal(node.mass)
+        impulse = passive_impulse(model, q, inertia)
+        impulse = impulse + actuator_impulse(model, q, node.v, u, inertia)
+        return impulse.constant - impulse.drag * at.v
+
+    joint_q, by_u = jax.jacfwd(at_joints, argnums=(0, 1))(jnp.zeros_like(node.v), at.u)
+    return by_q + joint_q, by_u
+
+
+def _local(model: Model, node: Node, trial: Trial) -> _Local:
+    still = candidates(model)
+
+    def at_start(frames: Frames) -> tuple[Array, Array, Array]:
+        contacts = anchored(model, still, frames)
+        now, end = touch(model, contacts, frames), touch(model, contacts, trial.frames)
+        return now.gap, contact_points(contacts, now), end.gap
+
+    def along(twist: Array) -> tuple[Array, Array, Array]:
+        return jax.jvp(at_start, (node.frames,), (node.frames.moved_by(twist),))[1]
+
+    return _Local(*jax.vmap(along)(eye(model.dtype, 6)))
+
+
+def _pull_rates(model: Model, at: Start, local: _Local) -> tuple[Array, Array]:
+    """Rates of what contact impulses do to the balance, by q_k and by v_k: (nv, nv) each."""
+    node, h = at.node, model.timestep
+    nc, nf = node.weight.shape[0], node.contacts.friction.shape[0]
+    links, frame = contact_links(model), node.contacts.frame
+    gamma, b = at.gamma[:nc], padded(at.b[:, :nf], nc)
+    force = node.weight * (frame[:, 0] * gamma + frame[:, 1] * b[0] + frame[:, 2] * b[1])
+    torque = cross(jnp.moveaxis(local.point, 1, 0), force[:, None])
+    blocks = jnp.concatenate([torque, jnp.zeros_like(torque)])
+    on_links = jnp.asarray(np.eye(model.topology.nl)[links], model.dtype)
+    wrench = contract(screws(node.point, force), on_links)
+    blocks = contract(blocks.reshape(36, nc), on_links).reshape(6, 6, -1)
+    by_q = joint_forces_rate(model, node.axes, wrench, blocks)
+    # The share that acts, where it fades with the distance.
+    work = node.work
+    whole = work[:, :nc] * gamma
+    sides = work[:, nc : nc + nf] * at.b[0, :nf] + work[:, nc + nf :] * at.b[1, :nf]
+    whole = whole + padded(sides, nc)
+    approach = contract(node.v, work[:, :nc])
+    by_gap, by_change = _nearness_rates(node.gap[:nc], h * approach)
+    normal = velocity_rate(model, links, node.axes, node.v, (node.point, frame[:, 0], local.point))
+    share = by_gap * work_of(model, links, local.gap, node.axes) + h * by_change * normal
+    return by_q + contract(whole, share.T), contract(whole, (h * by_change * work[:, :nc]).T)
+
+
+def _nearness_rates(gap: Array, change: Array) -> tuple[Array, Array]:
+    one, zero = jnp.ones_like(gap), jnp.zeros_like(gap)
+    _, by_gap = jax.jvp(nearness, (gap, change), (one, zero))
+    _, by_change = jax.jvp(nearness, (gap, change), (zero, one))
+    return by_gap, by_change
