@@ -1,6 +1,9 @@
 """dojo: differentiable rigid-body simulation through hard contact."""
 
+from dojo.inertial_parameters import inertial_parameters as inertial_parameters
+from dojo.inertial_parameters import with_inertial_parameters as with_inertial_parameters
 from dojo.linearize import linearize as linearize
+from dojo.linearize import step_and_linearize as step_and_linearize
 from dojo.loaders.load import load as load
 from dojo.metrics import energy as energy
 from dojo.metrics import momentum as momentum

@@ -16,11 +16,11 @@ from dojo.physics import mechanics
 from dojo.physics.kinematics import difference, displace
 from dojo.physics.limits import limit_weight
 from dojo.physics.sensitivity import Start, arrival_rates, rates
-from dojo.report import outcome
+from dojo.report import StepInfo, joined
 from dojo.solver.linear_system import newton_system
-from dojo.solver.options import SolverOptions, resolve_kappa, resolve_tolerance
+from dojo.solver.options import SolverOptions
 from dojo.solver.problem import Point
-from dojo.step import shaped, solved, step
+from dojo.step import arrived, raise_if_failed, shaped, solved, step
 from dojo.step_problem import Inputs, StepProblem, StepTangent
 
 
@@ -52,6 +52,26 @@ def linearize(
     Raises:
         ValueError: wrong shapes.
     """
+    _, _, jacobians = step_and_linearize(model, state, u, wrench=wrench, options=options)
+    return jacobians
+
+
+def step_and_linearize(
+    model: Model,
+    state: State,
+    u: ArrayLike | None = None,
+    *,
+    wrench: ArrayLike | None = None,
+    options: SolverOptions | None = None,
+) -> tuple[State, StepInfo, tuple[Array, Array]]:
+    """`step` and `linearize` in one, for the price of one solve.
+
+    Arguments and errors are theirs. Whether the Jacobians belong to a solved step is in
+    `info.grad_converged`.
+
+    Returns:
+        The next state, the report on the step, (A, B).
+    """
     options = SolverOptions() if options is None else options
     u = shaped("u", np.zeros(model.nu) if u is None else u, (model.nu,), model)
     q = normalize_configuration(model, shaped("state.q", state.q, (model.nq,), model))
@@ -60,40 +80,40 @@ def linearize(
     inputs = Inputs(model, q, v, u, external)
     if model.topology.restitution:
         return _pushed(inputs, options)
-    return _in_parts(inputs, options)
+    result = (_whole if options.substeps == 1 else _in_parts)(inputs, options)
+    if options.raise_on_failure:
+        raise_if_failed(result[1].status)
+    return result
 
 
-def _in_parts(inputs: Inputs, options: SolverOptions) -> tuple[Array, Array]:
-    """The Jacobians of a step, substep by substep."""
+_Result = tuple[State, StepInfo, tuple[Array, Array]]
+
+
+def _in_parts(inputs: Inputs, options: SolverOptions) -> _Result:
+    """A step and its Jacobians, substep by substep."""
     n, model = options.substeps, inputs.model
-    if n == 1:
-        _, a, b = _part(inputs, options)
-        return a, b
     part = dataclasses.replace(model, timestep=model.timestep / n)
 
     def advance(
         carry: tuple[State, Array, Array], _: None
-    ) -> tuple[tuple[State, Array, Array], None]:
+    ) -> tuple[tuple[State, Array, Array], StepInfo]:
         state, a, b = carry
         at = inputs._replace(model=part, q=state.q, v=state.v)
-        after, a_part, b_part = _part(at, options)
-        return (after, contract(a_part, a), contract(a_part, b) + b_part), None
+        after, info, (a_part, b_part) = _whole(at, options)
+        return (after, contract(a_part, a), contract(a_part, b) + b_part), info
 
-    size = 2 * model.nv
-    start = State(inputs.q, inputs.v), jnp.eye(size, dtype=model.dtype), jnp.zeros((size, model.nu))
-    (_, a, b), _ = jax.lax.scan(advance, start, length=n)
-    return a, b
+    unit = jnp.eye(2 * model.nv, dtype=model.dtype)
+    start = State(inputs.q, inputs.v), unit, jnp.zeros((2 * model.nv, model.nu), model.dtype)
+    (after, a, b), infos = jax.lax.scan(advance, start, length=n)
+    return after, joined(infos), (a, b)
 
 
 @functools.partial(jax.jit, inline=True)
-def _part(inputs: Inputs, options: SolverOptions) -> tuple[State, Array, Array]:
-    """The next state and the Jacobians of a step that is not divided."""
-    dtype = inputs.model.dtype
+def _whole(inputs: Inputs, options: SolverOptions) -> _Result:
+    """A step that is not divided, and its Jacobians."""
     problem, solution, smooth = solved(inputs, options)
-    kappa, tolerance = resolve_kappa(options.kappa, dtype), resolve_tolerance(options, dtype)
-    after, _ = outcome(problem, solution, kappa, tolerance)
-    a, b = _jacobians(inputs, problem, (solution if smooth is None else smooth).x)
-    return after, a, b
+    after, info = arrived(options, problem, solution, smooth)
+    return after, info, _jacobians(inputs, problem, (solution if smooth is None else smooth).x)
 
 
 def _jacobians(inputs: Inputs, problem: StepProblem, x: Point) -> tuple[Array, Array]:
@@ -115,16 +135,17 @@ def _jacobians(inputs: Inputs, problem: StepProblem, x: Point) -> tuple[Array, A
     return jnp.concatenate([direct + ends[:, :n], ends[:, n : 2 * n]], axis=1), ends[:, 2 * n :]
 
 
-def _pushed(inputs: Inputs, options: SolverOptions) -> tuple[Array, Array]:
-    """The Jacobians by forward mode."""
+def _pushed(inputs: Inputs, options: SolverOptions) -> _Result:
+    """A step and its Jacobians by forward mode."""
     model, n = inputs.model, inputs.model.nv
 
-    def moved(x: Array, u: Array) -> Array:
+    def moved(x: Array, u: Array) -> tuple[Array, tuple[State, StepInfo]]:
         start = State(displace(model, inputs.q, x[:n]), inputs.v + x[n:])
-        after, _ = step(model, start, u, wrench=inputs.wrench, options=options)
+        after, info = step(model, start, u, wrench=inputs.wrench, options=options)
         # The tangent space at the end of the undisturbed step, where the derivative is taken.
         q_end = jax.lax.stop_gradient(after.q)
-        return jnp.concatenate([difference(model, q_end, after.q), after.v])
+        return jnp.concatenate([difference(model, q_end, after.q), after.v]), (after, info)
 
-    a, b = jax.jacfwd(moved, argnums=(0, 1))(jnp.zeros(2 * n, model.dtype), inputs.u)
-    return a, b
+    still = jnp.zeros(2 * n, model.dtype)
+    (a, b), (after, info) = jax.jacfwd(moved, argnums=(0, 1), has_aux=True)(still, inputs.u)
+    return after, info, (a, b)

@@ -6,6 +6,7 @@ restitution -> solve for the bounce -> amend.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -59,13 +60,14 @@ def step(
     inputs = Inputs(model, q, v, control, external)
     after, info = (_step if options.substeps == 1 else _substeps)(inputs, options)
     if options.raise_on_failure:
-        _raise_if_failed(info.status)
+        raise_if_failed(info.status)
     return after, info
 
 
-def _raise_if_failed(status: Array) -> None:
+def raise_if_failed(status: Array) -> None:
+    """Raise SolverError for the first status that is not CONVERGED, inside jit when it is known."""
     if isinstance(status, jax.core.Tracer):
-        jax.debug.callback(_raise_if_failed, status)
+        jax.debug.callback(raise_if_failed, status)
         return
     failed = np.asarray(status).ravel()
     failed = failed[failed != Status.CONVERGED]
@@ -98,11 +100,34 @@ def shaped(name: str, value: ArrayLike, shape: tuple[int, ...], model: Model) ->
 
 @functools.partial(jax.jit, inline=True)
 def _step(inputs: Inputs, options: SolverOptions) -> tuple[State, StepInfo]:
-    model = inputs.model
+    return arrived(options, *solved(inputs, options))
+
+
+def solved(inputs: Inputs, options: SolverOptions) -> tuple[StepProblem, Solution, Solution | None]:
+    """The problem of a step, its solution, and that at `grad_kappa` if given."""
+    dtype = inputs.model.dtype
+    inputs = inputs._replace(q=normalize_configuration(inputs.model, inputs.q))
+    solve = _solver(options, inputs.model)
+    problem = StepProblem.build(inputs)
+    solution = solve(problem, resolve_kappa(options.kappa, dtype), None)
+    if options.grad_kappa is None:
+        return problem, solution, None
+    start = jax.tree.map(jax.lax.stop_gradient, solution.x)
+    return problem, solution, solve(problem, resolve_kappa(options.grad_kappa, dtype), start)
+
+
+def _solver(options: SolverOptions, model: Model) -> Callable[..., Solution]:
     tolerance = resolve_tolerance(options, model.dtype)
-    solve = functools.partial(implicit.solve, tolerance, options.max_iterations)
-    bounced = functools.partial(bounce.bounced, solve, tolerance)
-    problem, solution, smooth = solved(inputs, options)
+    return functools.partial(implicit.solve, tolerance, options.max_iterations)
+
+
+def arrived(
+    options: SolverOptions, problem: StepProblem, solution: Solution, smooth: Solution | None
+) -> tuple[State, StepInfo]:
+    """The state that a solved step ends with, and the report."""
+    model = problem.model
+    tolerance = resolve_tolerance(options, model.dtype)
+    bounced = functools.partial(bounce.bounced, _solver(options, model), tolerance)
     kappa = resolve_kappa(options.kappa, model.dtype)
     result = outcome(problem, solution, kappa, tolerance)
     if model.topology.restitution:
@@ -123,22 +148,6 @@ def _at(model: Model, after: State, smooth: State) -> State:
     """The smooth state's changes, rotations in body axes, at the other state."""
     change = difference(model, jax.lax.stop_gradient(smooth.q), smooth.q)
     return State(displace(model, jax.lax.stop_gradient(after.q), change), smooth.v)
-
-
-def solved(
-    inputs: Inputs, options: SolverOptions
-) -> tuple[StepProblem, Solution, Solution | None]:
-    """The problem of a step, its solution, and that at `grad_kappa` if given."""
-    dtype = inputs.model.dtype
-    inputs = inputs._replace(q=normalize_configuration(inputs.model, inputs.q))
-    tolerance = resolve_tolerance(options, dtype)
-    solve = functools.partial(implicit.solve, tolerance, options.max_iterations)
-    problem = StepProblem.build(inputs)
-    solution = solve(problem, resolve_kappa(options.kappa, dtype), None)
-    if options.grad_kappa is None:
-        return problem, solution, None
-    start = jax.tree.map(jax.lax.stop_gradient, solution.x)
-    return problem, solution, solve(problem, resolve_kappa(options.grad_kappa, dtype), start)
 
 
 @jax.custom_jvp

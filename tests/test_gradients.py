@@ -4,14 +4,12 @@ The difference step stays well under the smoothing width kappa / (mu gamma); Ric
 extrapolation removes its second-order error.
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from differences import richardson
 from paths import MODELS
-from simulator import simulate
 
 import dojo
 from dojo.physics.kinematics import difference, displace
@@ -42,15 +40,6 @@ def displaced(model, q, v, u, direction, kappa):
         u + direction[2 * nv :],
         kappa,
     )
-
-
-def richardson(function, scale):
-    """Derivative at zero of a function of one number."""
-
-    def central(h):
-        return (function(h) - function(-h)) / (2 * h)
-
-    return (4 * central(scale / 2) - central(scale)) / 3
 
 
 def check_linearize(model, q, v, u, kappa, rtol=1e-6, step=0.02):
@@ -173,106 +162,6 @@ def check_modes(loss, inputs):
     assert scale > 1e-3
     assert abs(float(total - forward)) < 1e-10 * float(scale)
     assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(reverse))
-
-
-PARAMETERS = [
-    "timestep",
-    "gravity",
-    "link_mass",
-    "link_com",
-    "link_inertia",
-    "link_pos",
-    "link_quat",
-    "joint_axis",
-    "joint_anchor",
-    "joint_ref",
-    "joint_range",
-    "joint_stiffness",
-    "spring_ref",
-    "dof_damping",
-    "dof_armature",
-    "dof_frictionloss",
-    "geom_pos",
-    "geom_quat",
-    "geom_size",
-    "geom_friction",
-    "actuator_gear",
-    "actuator_gain",
-    "actuator_bias",
-]
-
-CRAWLER = """
-<mujoco><option timestep="0.01"/>
-  <default><geom contype="1" conaffinity="0"/></default><worldbody>
-  <geom type="plane" size="3 3 .1" friction="0.4" euler="0 3 0" contype="0" conaffinity="1"/>
-  <body pos="0 0 0.16" euler="4 3 10"><freejoint/>
-    <geom type="box" size=".1 .06 .03" mass="1" friction="0.7"/>
-    <body pos=".1 0 0"><joint name="a" axis="0 1 0.1" pos="0 0 .01" damping=".05" armature=".01"
-        stiffness="2" springref="10" range="-40 25" limited="true" frictionloss="0.1"/>
-      <geom type="capsule" fromto="0 0 0 .06 0 -.09" size=".02" mass=".3" friction="0.5"/>
-    </body>
-    <body pos="-.1 0 0"><joint name="b" type="slide" axis="0.1 0 1" range="-.05 .05"
-        limited="true" frictionloss="2"/>
-      <geom type="cylinder" size=".03 .05" pos="0 0 -.05" mass=".2" friction="0.6"/>
-    </body>
-  </body></worldbody>
-  <actuator><motor joint="a" gear="1.5"/><position joint="b" kp="40" kv="2"/></actuator>
-</mujoco>
-"""
-
-
-@pytest.fixture(scope="module")
-def crawler():
-    model = dojo.load(CRAWLER)
-    us = np.tile([0.2, 0.01], (30, 1))
-    states, infos = simulate(model, dojo.init(model, v=[0.5, 0, 0, 0, 0, 0, 0, 0]), 30, us=us)
-    assert infos.contacts.impulse[-1, :, 0].max() > 1e-3
-    return model, jnp.asarray(states.q[-1]), jnp.asarray(states.v[-1]), jnp.array([0.2, 0.01])
-
-
-@pytest.fixture(scope="module")
-def outputs():
-    """Next state and contact outputs as one vector, and its directional derivative."""
-
-    def vector(model, q, v, u):
-        after, info = advance(model, q, v, u, 1e-3)
-        contacts = info.contacts
-        parts = [after.q, after.v, contacts.impulse.ravel(), contacts.gap, contacts.point.ravel()]
-        parts.append(info.frictionloss_impulse)
-        return jnp.concatenate(parts)
-
-    def rate(model, direction, q, v, u):
-        return jax.jvp(lambda m: vector(m, q, v, u), (model,), (direction,))[1]
-
-    return jax.jit(vector), jax.jit(rate)
-
-
-def exchanged(model, name, value):
-    """`replace` without its checks: tangents may be negative."""
-    return dataclasses.replace(model, **{name: jnp.asarray(value)})
-
-
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_parameter_derivatives(crawler, outputs, name):
-    model, q, v, u = crawler
-    vector, rate = outputs
-    value = getattr(model, name)
-    assert value.size
-    change = np.random.default_rng(5).normal(size=value.shape) * max(1.0, abs(value).max())
-    if name == "dof_frictionloss":
-        change = value * change
-    # joint_range moves limits whose distance is 1e-2: the step must stay small beside it.
-    step = 1e-6
-    direction = exchanged(jax.tree.map(jnp.zeros_like, model), name, change)
-
-    def moved(h):
-        return np.asarray(vector(exchanged(model, name, value + h * change), q, v, u))
-
-    expected = richardson(moved, step)
-    actual = np.asarray(rate(model, direction, q, v, u))
-    scale = np.abs(expected).max()
-    assert scale > 1e-8, "the parameter has no effect: the test would check nothing"
-    assert np.abs(actual - expected).max() < 1e-6 * scale
 
 
 def test_gradient_at_another_kappa(box):

@@ -19,6 +19,7 @@ ALLOWED = {
     "solver": {"math"},
     "model": {"math"},
     "loaders": {"math", "model"},
+    "inertial_parameters": {"math", "model"},
     "physics": {"math", "model"},
     "step_problem": NUMERICS | {"solver"},
     "restitution_problem": NUMERICS | {"solver", "step_problem"},

@@ -127,7 +127,10 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
 
 
 def nearness(gap: Array, change: Array) -> Array:
-    """Share of a contact's impulses that acts: a smooth step (twice differentiable) from 1 at FADE_START to 0 at FADE_END."""
+    """Share of a contact's impulses that acts.
+
+    A smooth step (twice differentiable) from 1 at FADE_START to 0 at FADE_END.
+    """
     distance = gap + 2.0 * jnp.minimum(change, 0.0)
     t = jnp.clip((FADE_END - distance) / (FADE_END - FADE_START), 0.0, 1.0)
     return t * t * t * (10.0 - 15.0 * t + 6.0 * t * t)

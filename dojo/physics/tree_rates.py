@@ -2,8 +2,8 @@
 
 A degree of freedom m takes all links below it along as one rigid body, with the twist axes[:, m];
 so an axis l below it, or of the same joint, changes by axes[:, m] x axes[:, l]. The places of free
-joints alone have axes fixed in the world. Rates are by the tangent vector of the configuration, that
-of `displace`.
+joints alone have axes fixed in the world. Rates are by the tangent vector of the configuration,
+that of `displace`.
 """
 
 import jax.numpy as jnp

@@ -1,0 +1,174 @@
+"""Every float leaf of the model, and kappa, against central differences in every regime of contact.
+
+Two free bodies and a ball on one plane: a walker with every joint kind, geom and actuator feature,
+a tumbling hull, a sphere. Outputs are the next state and all that a step reports of its contacts.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from differences import best_richardson, richardson
+from simulator import simulate
+
+import dojo
+from dojo.model.model import parameter_names
+
+SCENE = """
+<mujoco><option timestep="0.01"/>
+  <default><geom contype="1" conaffinity="0"/></default>
+  <asset><mesh name="wedge" vertex="-.1 -.1 0  .1 -.1 0  0 .1 0  0 0 .15"/></asset>
+  <worldbody>
+  <geom name="floor" type="plane" size="3 3 .1" friction=".4" euler="0 1 0" contype="0"
+      conaffinity="1"/>
+  <body pos="0 0 .16" euler="4 3 10"><freejoint/>
+    <geom type="box" size=".1 .06 .03" mass="1" friction=".7"/>
+    <body pos=".1 0 0"><joint name="a" axis="0 1 .1" pos="0 0 .01" damping=".05" armature=".01"
+        stiffness="2" springref="10" range="-40 25" limited="true" frictionloss=".1"/>
+      <geom type="capsule" fromto="0 0 0 .06 0 -.09" size=".02" mass=".3" friction=".5"/>
+      <body pos=".06 0 -.05"><joint type="ball" stiffness="1" damping=".02"/>
+        <geom type="ellipsoid" size=".03 .04 .05" pos="0 0 -.02" mass=".2" friction=".6"/></body>
+    </body>
+    <body pos="-.1 0 0"><joint name="b" type="slide" axis=".1 0 1" range="-.05 .05"
+        limited="true" frictionloss="2" actuatorfrcrange="-9 9" actuatorfrclimited="true"/>
+      <geom type="cylinder" size=".03 .05" pos="0 0 -.05" mass=".2" friction=".6"/></body>
+  </body>
+  <body pos=".6 0 .05"><freejoint/><geom type="mesh" mesh="wedge" mass=".5" friction=".5"/></body>
+  <body pos="-.6 0 .05"><freejoint/><geom name="ball" size=".05" mass=".4"/></body>
+  </worldbody>
+  <contact><pair geom1="floor" geom2="ball" friction=".3 .3"/></contact>
+  <actuator><motor joint="a" gear="1.5" ctrlrange="-1 1" ctrllimited="true"/>
+    <position joint="b" kp="40" kv="2"/>
+    <motor joint="a" forcerange="-.2 .2" forcelimited="true"/></actuator>
+</mujoco>
+"""
+CONTROL = np.array([2.0, 0.5, 1.0])  # the first beyond its range, the others beyond force limits
+# What the scene has no use for: reference values, cut-off bounds of unlimited actuators.
+UNUSED = ("q_rest", "geom_restitution")
+PARAMETERS = [name for name in parameter_names() if name not in UNUSED]
+# Changes over the size of a parameter.
+SCALES = 4.0 ** np.arange(-14, -4)
+KAPPAS = [1e-2, 1e-3, 1e-4]
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return dojo.load(SCENE)
+
+
+@pytest.fixture(scope="module")
+def regimes(scene):
+    """States by name: q and v, all at rest first and then set in motion."""
+    states, infos = simulate(scene, dojo.init(scene), 150, us=np.tile(CONTROL, (150, 1)))
+    assert infos.converged.all()
+    touching = infos.contacts.geoms[-1, infos.contacts.impulse[-1, :, 0] > 1e-2, 1]
+    assert len(set(touching)) >= 4, "several bodies in contact"
+    q, v = states.q[-1], states.v[-1]
+    places = np.array([scene.topology.v_start[j] for j in scene.topology.joints_of("free")])
+    knee = scene.topology.v_start[scene.topology.limited[0]]
+
+    def moving(x=0.0, z=0.0, height=0.0, spin=0.0):
+        there, speed = q.copy(), v.copy()
+        heights = [int(scene.topology.q_start[j]) + 2 for j in scene.topology.joints_of("free")]
+        there[heights] += height
+        speed[places] += x
+        speed[places + 2] += z
+        speed[places + 4] += spin
+        return there, speed
+
+    at_limit = moving()
+    at_limit[1][knee] += 3.0
+    return {
+        "flight": moving(x=0.3, z=0.5, height=0.4, spin=1.0),
+        "impact": moving(x=0.5, z=-2.0, height=0.01),
+        "stick": moving(),
+        "slip": moving(x=0.8),
+        "lift-off": moving(z=1.0),
+        "rolling": moving(x=0.5, spin=10.0),
+        "limit": at_limit,
+    }
+
+
+def vector(model, q, v, kappa):
+    """Next state and what the step reports, as one vector."""
+    options = dojo.SolverOptions(kappa=kappa)
+    after, info = dojo.step(model, dojo.State(q, v), CONTROL, options=options)
+    c = info.contacts
+    parts = [after.q, after.v, c.impulse.ravel(), c.gap, c.point.ravel(), c.frame.ravel()]
+    return jnp.concatenate([*parts, info.limit_impulse, info.frictionloss_impulse])
+
+
+value = jax.jit(vector)
+
+
+@jax.jit
+def rate(model, q, v, kappa, model_rate, kappa_rate):
+    """Derivative of the vector along a change of the model and of kappa."""
+
+    def moved(model, kappa):
+        return vector(model, q, v, kappa)
+
+    return jax.jvp(moved, (model, kappa), (model_rate, kappa_rate))[1]
+
+
+def exchanged(model, name, new):
+    """`replace` without its checks: tangents may be negative."""
+    return dataclasses.replace(model, **{name: jnp.asarray(new)})
+
+
+@pytest.mark.parametrize("kappa", KAPPAS)
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters(scene, regimes, name, kappa):
+    before = np.asarray(getattr(scene, name))
+    change = np.random.default_rng(5).normal(size=before.shape) * max(1.0, abs(before).max())
+    if name == "dof_frictionloss":
+        change = before * change
+    still = jax.tree.map(jnp.zeros_like, scene)
+    effects = []
+    for q, v in regimes.values():
+        actual = rate(scene, q, v, kappa, exchanged(still, name, change), 0.0)
+
+        def moved(h, q=q, v=v):
+            return np.asarray(value(exchanged(scene, name, before + h * change), q, v, kappa))
+
+        expected = best_richardson(moved, SCALES)
+        scale = np.abs(expected).max()
+        effects.append(scale)
+        assert np.abs(actual - expected).max() < 1e-6 * max(scale, 1e-3)
+    assert max(effects) > 1e-6, "the parameter has no effect: the test would check nothing"
+
+
+@pytest.mark.parametrize("kappa", KAPPAS)
+def test_kappa(scene, regimes, kappa):
+    still = jax.tree.map(jnp.zeros_like, scene)
+    for q, v in regimes.values():
+        actual = rate(scene, q, v, kappa, still, 1.0)
+
+        def moved(h, q=q, v=v):
+            return np.asarray(value(scene, q, v, kappa + h))
+
+        expected = richardson(moved, 1e-3 * kappa)
+        assert np.abs(actual - expected).max() < 1e-6 * np.abs(expected).max()
+
+
+def test_restitution():
+    """d v / d e in a bounce, against differences and the law v = -e v_before."""
+    model = dojo.load(
+        """<mujoco><option timestep="0.01" gravity="0 0 0"/><worldbody>
+        <geom type="plane" size="1 1 .1"/>
+        <body pos="0 0 .1"><freejoint/><geom size=".1" mass="1"/></body></worldbody></mujoco>""",
+        restitution=0.6,
+    )
+    start = dojo.init(model, q=[0, 0, 0.101, 1, 0, 0, 0], v=[0.5, 0, -1, 0, 0, 0])
+
+    @jax.jit
+    def after(e):
+        changed = model.replace(geom_restitution=jnp.full(2, e))
+        return dojo.step(changed, start, options=dojo.SolverOptions(kappa=1e-6))[0].v
+
+    slope = jax.jit(jax.jacfwd(after))(0.6)
+    expected = richardson(lambda h: np.asarray(after(0.6 + h)), 1e-4)
+    assert np.abs(slope - expected).max() < 1e-6 * np.abs(expected).max()
+    assert slope[2] == pytest.approx(1.0, rel=1e-3)
