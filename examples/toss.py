@@ -124,8 +124,8 @@ def plot(timesteps, errors):
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(5, 4), layout="constrained")
-    for column, name in zip(errors.T, ("vx", "vz", "mu"), strict=True):
-        axes.loglog(timesteps, column, "o-", label=f"d x / d {name}")
+    for column, name, line in zip(errors.T, ("vx", "vz", "mu"), ("o-", "s--", "^-"), strict=True):
+        axes.loglog(timesteps, column, line, label=f"d x / d {name}")
     axes.loglog(timesteps, 3 * np.array(timesteps), "k:", label="slope 1")
     axes.set(xlabel="timestep [s]", ylabel="relative error", title="Gradient through a flat impact")
     axes.grid(alpha=0.3)
