@@ -11,6 +11,7 @@ import dojo
 from dojo.math import rotations
 from dojo.model.layout import layout
 from dojo.model.state import normalize_configuration
+from dojo.model.topology import contact_geoms
 from dojo.physics import mechanics
 from dojo.physics.kinematics import link_twists
 
@@ -40,7 +41,7 @@ def draw(model: dojo.Model, key: Array) -> Drawn:
     aligned = jax.random.bernoulli(next(keys), 0.3)
     q = jnp.where(aligned, _aligned(model, next(keys)), _scattered(model, next(keys)))
     q = normalize_configuration(model, q)
-    q = _on_the_ground(model, q, _gap(next(keys)))
+    model, q = _on_the_ground(model, q, _gap(next(keys)))
     v = _velocity(model, q, next(keys))
     u = _control(model, next(keys))
     return Drawn(model, dojo.State(q=q, v=v), u)
@@ -81,19 +82,21 @@ def _gap(key: Array) -> Array:
     return choices[jax.random.randint(kind, (), 0, 3)]
 
 
-def _on_the_ground(model: dojo.Model, q: Array, gap: Array) -> Array:
-    """q with its free bodies, or its vertical slides, moved until the smallest gap is `gap`."""
+def _on_the_ground(model: dojo.Model, q: Array, gap: Array) -> tuple[dojo.Model, Array]:
+    """Free bodies, or vertical slides, moved until the smallest gap is `gap`; else the planes."""
     t, table = model.topology, layout(model.topology)
     if not t.nc:
-        return q
+        return model, q
+    node = mechanics.prepare(model, q, jnp.zeros(model.nv, q.dtype), jnp.zeros(model.nu), None)
+    lift = gap - mechanics.move(model, node, node.v).touch.gap.min()
     axis = np.asarray(model.joint_axis)
     roots = [i for i in t.joints_of("slide") if abs(axis[i, 2]) > 0.9]
     heights = np.concatenate([table.place_q[2], t.q_start[roots[:1]]]).astype(int)
-    if not len(heights):
-        return q
-    node = mechanics.prepare(model, q, jnp.zeros(model.nv, q.dtype), jnp.zeros(model.nu), None)
-    trial = mechanics.move(model, node, node.v)
-    return q.at[heights].add((gap - trial.touch.gap.min()).astype(q.dtype))
+    if len(heights):
+        return model, q.at[heights].add(lift.astype(q.dtype))
+    planes = np.unique(contact_geoms(t)[:, 0])
+    normals = rotations.to_matrix(rotations.normalize(model.geom_quat[planes].T))[:, 2].T
+    return model.replace(geom_pos=model.geom_pos.at[planes].add(-lift * normals)), q
 
 
 def _velocity(model: dojo.Model, q: Array, key: Array) -> Array:
