@@ -39,7 +39,8 @@ LIMIT = FRICTION * MASS * GRAVITY  # [N] the push that friction just holds
 def settled():
     """The block at rest on the floor."""
     start = dojo.init(MODEL, q=[0, 0, 0.25, 1, 0, 0, 0])
-    states, _ = jax.jit(dojo.rollout, static_argnames="wrenches")(MODEL, start, jnp.zeros((40, 0)))
+    options = dojo.SolverOptions(kappa=HARD)
+    states, _ = jax.jit(dojo.rollout)(MODEL, start, jnp.zeros((40, 0)), options=options)
     return jax.tree.map(lambda x: x[-1], states)
 
 
@@ -142,7 +143,8 @@ def test_final():
     state = settled()
     pushes = np.linspace(0.1, 1.9, 19) * LIMIT
     values = np.asarray(many_speeds(pushes, state))
-    np.testing.assert_allclose(values, coulomb(pushes), atol=1e-5)
+    away = np.abs(pushes - LIMIT) > 0.05 * LIMIT  # the corner itself is round at any kappa
+    np.testing.assert_allclose(values[away], coulomb(pushes)[away], atol=1e-6)
     unit = TIMESTEP / MASS
     jump = (pushes > LIMIT).astype(float)
     misses = []
