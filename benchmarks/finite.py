@@ -7,19 +7,17 @@ outputs, in state, control and every parameter; converged or not, all of it is t
 `--steps` counts for each model; timesteps and kappas are those of stress.py.
 """
 
-import argparse
 import itertools
 import json
 import time
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from stress import KAPPAS, TIMESTEPS, precision, progress, robots
+from stress import KAPPAS, TIMESTEPS, corpus_parser, precision, progress, robots
 from stress_states import draw
 
 import dojo
@@ -30,13 +28,7 @@ ITERATIONS = 60
 
 def main() -> None:
     """Run all models, print a line for each."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=100_000)
-    parser.add_argument("--models", nargs="*", help="names in models/; all unless given")
-    parser.add_argument("--suite", type=Path, help="folder of further MJCF and URDF files")
-    parser.add_argument("--x64", action="store_true")
-    parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = corpus_parser(__doc__).parse_args()
     jax.config.update("jax_enable_x64", args.x64)
     found = robots(args)
     rows = {}

@@ -71,7 +71,7 @@ def settled(name: str, batch: int) -> tuple[Any, Any, Any]:
         states, _ = dojo.rollout(model, state, us)
         return jax.tree.map(lambda x: x[-1], states)
 
-    us = random_controls(model, batch, SETTLE)
+    us = random_controls(model.nu, batch, SETTLE)
     return model, jax.jit(jax.vmap(last))(us), us
 
 
@@ -80,12 +80,11 @@ def file_of(name: str) -> str:
     return str(next(f for f in MODELS.iterdir() if f.stem == name))
 
 
-def random_controls(model: Any, batch: int, count: int) -> Any:
+def random_controls(nu: int, batch: int, count: int) -> Any:
     """Controls (batch, count, nu), uniform from -1 to 1."""
     import jax
 
-    shape = (batch, count, model.nu)
-    return jax.random.uniform(jax.random.PRNGKey(0), shape, model.dtype, minval=-1, maxval=1)
+    return jax.random.uniform(jax.random.PRNGKey(0), (batch, count, nu), minval=-1, maxval=1)
 
 
 def best(call: Callable[[], Any]) -> float:
@@ -168,7 +167,7 @@ def reverse(name: str, batch: int, horizon: int) -> dict[str, Any]:
     import dojo
 
     model, states, _ = settled(name, batch)
-    us = random_controls(model, batch, horizon)
+    us = random_controls(model.nu, batch, horizon)
 
     def loss(state, us):  # type: ignore[no-untyped-def]
         after, _ = dojo.rollout(model, state, us)
@@ -200,7 +199,7 @@ def in_a_row(name: str) -> dict[str, Any]:
     import dojo
 
     model, states, _ = settled(name, 1)
-    us = random_controls(model, 1, IN_A_ROW)[0]
+    us = random_controls(model.nu, 1, IN_A_ROW)[0]
     state = jax.tree.map(lambda x: x[0], states)
 
     def all_steps(state, us):  # type: ignore[no-untyped-def]
@@ -223,7 +222,7 @@ def in_a_row(name: str) -> dict[str, Any]:
 
 
 def jacobians_of_mjx(name: str, batch: int) -> dict[str, Any]:
-    """Forward mode through one step of MJX, by state and control."""
+    """Forward mode through one step of MJX at its initial state, by state and control."""
     import jax
     import mujoco
     from mujoco import mjx
@@ -231,7 +230,7 @@ def jacobians_of_mjx(name: str, batch: int) -> dict[str, Any]:
     m = mujoco.MjModel.from_xml_path(file_of(name))
     model = mjx.put_model(m)
     data = mjx.make_data(model)
-    us = random_controls(type("Sizes", (), {"nu": m.nu, "dtype": data.qpos.dtype}), batch, 1)[:, 0]
+    us = random_controls(m.nu, batch, 1)[:, 0]
 
     def moved(x, u):  # type: ignore[no-untyped-def]
         qpos, qvel = x[: m.nq], x[m.nq :]

@@ -88,14 +88,20 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = corpus_parser(__doc__)
+    parser.add_argument("--replay", type=Path)
+    return parser.parse_args()
+
+
+def corpus_parser(text: str) -> argparse.ArgumentParser:
+    """Arguments of a benchmark that runs over robots; its help begins like `text`."""
+    parser = argparse.ArgumentParser(description=text.splitlines()[0])
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--models", nargs="*", help="names in models/; all unless given")
     parser.add_argument("--suite", type=Path, help="folder of further MJCF and URDF files")
     parser.add_argument("--x64", action="store_true")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--replay", type=Path)
-    return parser.parse_args()
+    return parser
 
 
 def precision() -> str:

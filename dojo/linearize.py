@@ -5,22 +5,21 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from dojo.math.vectors import add_diagonal, contract
 from dojo.model.model import Model
-from dojo.model.state import State, normalize_configuration
+from dojo.model.state import State
 from dojo.physics import mechanics
 from dojo.physics.kinematics import difference, displace
 from dojo.physics.limits import limit_weight
-from dojo.physics.sensitivity import Start, arrival_rates, rates
+from dojo.physics.sensitivity import Solved, arrival_rates, rates
 from dojo.report import StepInfo, joined
 from dojo.solver.linear_system import newton_system
 from dojo.solver.options import SolverOptions
 from dojo.solver.problem import Point
-from dojo.step import arrived, raise_if_failed, shaped, solved, step
+from dojo.step import arrived, checked, divided, raise_if_failed, solved, step
 from dojo.step_problem import Inputs, StepProblem, StepTangent
 
 
@@ -51,6 +50,7 @@ def linearize(
 
     Raises:
         ValueError: wrong shapes.
+        SolverError: the step failed and `options.raise_on_failure` is set.
     """
     _, _, jacobians = step_and_linearize(model, state, u, wrench=wrench, options=options)
     return jacobians
@@ -73,14 +73,11 @@ def step_and_linearize(
         The next state, the report on the step, (A, B).
     """
     options = SolverOptions() if options is None else options
-    u = shaped("u", np.zeros(model.nu) if u is None else u, (model.nu,), model)
-    q = normalize_configuration(model, shaped("state.q", state.q, (model.nq,), model))
-    v = shaped("state.v", state.v, (model.nv,), model)
-    external = None if wrench is None else shaped("wrench", wrench, (model.topology.nl, 6), model)
-    inputs = Inputs(model, q, v, u, external)
+    inputs = checked(model, state, u, wrench)
     if model.topology.restitution:
-        return _pushed(inputs, options)
-    result = (_whole if options.substeps == 1 else _in_parts)(inputs, options)
+        result = _pushed(inputs, options)
+    else:
+        result = (_whole if options.substeps == 1 else _in_parts)(inputs, options)
     if options.raise_on_failure:
         raise_if_failed(result[1].status)
     return result
@@ -91,20 +88,18 @@ _Result = tuple[State, StepInfo, tuple[Array, Array]]
 
 def _in_parts(inputs: Inputs, options: SolverOptions) -> _Result:
     """A step and its Jacobians, substep by substep."""
-    n, model = options.substeps, inputs.model
-    part = dataclasses.replace(model, timestep=model.timestep / n)
+    model, part = inputs.model, divided(inputs, options)
 
     def advance(
         carry: tuple[State, Array, Array], _: None
     ) -> tuple[tuple[State, Array, Array], StepInfo]:
         state, a, b = carry
-        at = inputs._replace(model=part, q=state.q, v=state.v)
-        after, info, (a_part, b_part) = _whole(at, options)
+        after, info, (a_part, b_part) = _whole(part._replace(q=state.q, v=state.v), options)
         return (after, contract(a_part, a), contract(a_part, b) + b_part), info
 
     unit = jnp.eye(2 * model.nv, dtype=model.dtype)
     start = State(inputs.q, inputs.v), unit, jnp.zeros((2 * model.nv, model.nu), model.dtype)
-    (after, a, b), infos = jax.lax.scan(advance, start, length=n)
+    (after, a, b), infos = jax.lax.scan(advance, start, length=options.substeps)
     return after, joined(infos), (a, b)
 
 
@@ -121,14 +116,13 @@ def _jacobians(inputs: Inputs, problem: StepProblem, x: Point) -> tuple[Array, A
     model, node = problem.model, problem.node
     trial = mechanics.move(model, node, x.v)
     derivative = mechanics.differentiate(model, node, trial, x.v)
-    at = Start(node, inputs.u, inputs.wrench, trial, x.v, x.gamma, x.b)
+    at = Solved(node, inputs.u, inputs.wrench, trial, derivative, x.v, x.gamma, x.b)
     rows, end = rates(model, at), arrival_rates(model, at)
     system = newton_system(problem, StepTangent(problem, derivative), x)
     limits = limit_weight(model, system.weights.normal[model.topology.nc :] * rows.limit_q)
     by_q = add_diagonal(rows.balance_q, limits)
     by_q = by_q + mechanics.contact_answer(node, rows.gap_q, rows.slip_q, system.weights)
-    inputs_all = jnp.concatenate([by_q, rows.balance_v, rows.balance_u], axis=1)
-    v = -system.velocities(inputs_all)
+    v = -system.velocities(jnp.concatenate([by_q, rows.balance_v, rows.balance_u], axis=1))
     ends = contract(jnp.concatenate([end.q_by_v, end.v_by_v]), v)
     direct = jnp.concatenate([end.q_by_q, end.v_by_q])
     n = model.nv
@@ -138,6 +132,8 @@ def _jacobians(inputs: Inputs, problem: StepProblem, x: Point) -> tuple[Array, A
 def _pushed(inputs: Inputs, options: SolverOptions) -> _Result:
     """A step and its Jacobians by forward mode."""
     model, n = inputs.model, inputs.model.nv
+    # Within the derivative a failure cannot be raised as such.
+    options = dataclasses.replace(options, raise_on_failure=False)
 
     def moved(x: Array, u: Array) -> tuple[Array, tuple[State, StepInfo]]:
         start = State(displace(model, inputs.q, x[:n]), inputs.v + x[n:])

@@ -52,12 +52,7 @@ def step(
         SolverError: the step failed and `options.raise_on_failure` is set.
     """
     options = SolverOptions() if options is None else options
-    u = np.zeros(model.nu) if u is None else u
-    control = shaped("u", u, (model.nu,), model)
-    external = None if wrench is None else shaped("wrench", wrench, (model.topology.nl, 6), model)
-    q = shaped("state.q", state.q, (model.nq,), model)
-    v = shaped("state.v", state.v, (model.nv,), model)
-    inputs = Inputs(model, q, v, control, external)
+    inputs = checked(model, state, u, wrench)
     after, info = (_step if options.substeps == 1 else _substeps)(inputs, options)
     if options.raise_on_failure:
         raise_if_failed(info.status)
@@ -77,18 +72,34 @@ def raise_if_failed(status: Array) -> None:
 
 def _substeps(inputs: Inputs, options: SolverOptions) -> tuple[State, StepInfo]:
     """The step in equal parts, with the same control and wrench."""
-    n = options.substeps
-    model = dataclasses.replace(inputs.model, timestep=inputs.model.timestep / n)
+    part = divided(inputs, options)
 
     def advance(state: State, _: None) -> tuple[State, StepInfo]:
-        return _step(inputs._replace(model=model, q=state.q, v=state.v), options)
+        return _step(part._replace(q=state.q, v=state.v), options)
 
-    start = State(normalize_configuration(model, inputs.q), inputs.v)
-    after, infos = jax.lax.scan(advance, start, length=n)
+    after, infos = jax.lax.scan(advance, State(inputs.q, inputs.v), length=options.substeps)
     return after, joined(infos)
 
 
-def shaped(name: str, value: ArrayLike, shape: tuple[int, ...], model: Model) -> Array:
+def divided(inputs: Inputs, options: SolverOptions) -> Inputs:
+    """The inputs of the first substep."""
+    timestep = inputs.model.timestep / options.substeps
+    return inputs._replace(model=dataclasses.replace(inputs.model, timestep=timestep))
+
+
+def checked(model: Model, state: State, u: ArrayLike | None, wrench: ArrayLike | None) -> Inputs:
+    """The inputs of a step; ValueError unless their shapes are the model's."""
+    nl = model.topology.nl
+    return Inputs(
+        model,
+        _shaped("state.q", state.q, (model.nq,), model),
+        _shaped("state.v", state.v, (model.nv,), model),
+        _shaped("u", np.zeros(model.nu) if u is None else u, (model.nu,), model),
+        None if wrench is None else _shaped("wrench", wrench, (nl, 6), model),
+    )
+
+
+def _shaped(name: str, value: ArrayLike, shape: tuple[int, ...], model: Model) -> Array:
     """`value` in the model's precision; ValueError unless it has this shape."""
     array = jnp.asarray(value, model.dtype)
     if array.shape != shape:

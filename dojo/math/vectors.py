@@ -139,3 +139,19 @@ def contract(a: Array, b: Array) -> Array:
     The default on a GPU rounds float32 products to a 10-bit mantissa, too coarse for a solver.
     """
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+
+
+def solve_positive(matrix: Array, rhs: Array) -> Array:
+    """Solution (n,) or (n, k) of `matrix @ x = rhs`, the matrix (n, n) symmetric and positive.
+
+    `jax.scipy.linalg.solve` differentiates with the matrix products that `contract` avoids, and a
+    Cholesky factor has derivatives that cost more than those of the solution.
+    """
+    factor = jax.scipy.linalg.cho_factor(lax.stop_gradient(matrix), lower=True)
+
+    def solution(_: object, b: Array) -> Array:
+        return jax.scipy.linalg.cho_solve(factor, b)
+
+    return lax.custom_linear_solve(
+        lambda x: contract(matrix, x), rhs, solve=solution, symmetric=True
+    )

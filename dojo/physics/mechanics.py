@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dojo.math.vectors import add_diagonal, contract, diagonal
+from dojo.math.vectors import add_diagonal, contract, diagonal, solve_positive
 from dojo.model.model import Model
 from dojo.physics.collision import (
     Candidates,
@@ -103,8 +103,7 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
     momentum = contract(mass, v)
     # A start of searches: drag that drives could leave no factor.
     resistance = add_diagonal(mass, jnp.maximum(passive.drag, 0.0))
-    factor = jax.scipy.linalg.cho_factor(resistance, lower=True)
-    unhindered = jax.scipy.linalg.cho_solve(factor, momentum + constant)
+    unhindered = solve_positive(resistance, momentum + constant)
     work = contact_work(model, contacts, point, axes)
     approach = contract(v, work)[: len(now.gap)]
     return Node(
@@ -276,8 +275,7 @@ def arrive(model: Model, node: Node, trial: Trial, v: Array, defect: Array) -> t
     `defect` is what the solve left of the balance; giving it back keeps momentum to rounding
     however many steps follow.
     """
+    mass = mass_matrix_at(model, trial.frames, trial.axes)
     momentum = joint_forces(model, trial.axes, trial.interval.momentum)
     momentum = momentum + model.dof_armature * v - defect
-    mass = mass_matrix_at(model, trial.frames, trial.axes)
-    factor = jax.scipy.linalg.cho_factor(mass, lower=True)
-    return trial.q, jax.scipy.linalg.cho_solve(factor, momentum)
+    return trial.q, solve_positive(mass, momentum)

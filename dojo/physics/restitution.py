@@ -14,12 +14,11 @@ import dataclasses
 import functools
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dojo.math.vectors import add_diagonal, at_least, contract, eye
+from dojo.math.vectors import add_diagonal, at_least, contract, eye, solve_positive
 from dojo.model.model import Model
 from dojo.model.topology import Topology, contact_geoms
 from dojo.physics import mechanics
@@ -71,16 +70,16 @@ def arrival(model: Model, node: Node, trial: Trial) -> Node:
 def taken_back(model: Model, node: Node, end: Node, v: Array, gamma: Array, b: Array) -> Array:
     """Velocity v (nv,) at the end of a step without these impulses of its contacts and limits."""
     impulse = mechanics.pull(model, node, gamma, b)
-    return v - jnp.linalg.solve(end.mass, impulse)
+    return v - solve_positive(end.mass, impulse)
 
 
 def effective_mass(model: Model, at: Node) -> Array:
     """What resists each row, 1 / (n M^-1 n^T): (nc + 2 nlimit,) [kg or kg m2]."""
     limits = eye(model.dtype, model.nv)[:, limit_table(model).dof]
     work = jnp.concatenate([at.work[:, : model.topology.nc], limits, limits], axis=1)
-    factor = jax.scipy.linalg.cho_factor(at.mass, lower=True)
-    inverse = jnp.sum(work * jax.scipy.linalg.cho_solve(factor, work), axis=0)
-    return 1.0 / at_least(inverse)
+    # The inverse has fewer columns than there are rows, and so have its derivatives.
+    inverse = solve_positive(at.mass, eye(model.dtype, model.nv))
+    return 1.0 / at_least(jnp.sum(work * contract(inverse, work), axis=0))
 
 
 def normal_velocity(model: Model, node: Node, v: Array) -> Array:
@@ -95,7 +94,8 @@ def approach(model: Model, node: Node, end: Node, v: Array) -> Approach:
     keeps v_k (v_k - s) + 2 s phi_k / h exactly, and at q_{k+1} the contact stands on its surface.
     """
     drag, nc = node.impulse.drag, node.weight.shape[0]
-    change = jnp.linalg.solve(add_diagonal(node.mass, drag), node.impulse.constant - drag * node.v)
+    force = node.impulse.constant - drag * node.v
+    change = solve_positive(add_diagonal(node.mass, drag), force)
     speed = normal_velocity(model, end, v)
     pressed = jnp.maximum(-normal_velocity(model, end, change), 0.0)
     fall = (node.gap - end.gap)[:nc] / model.timestep

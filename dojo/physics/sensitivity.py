@@ -33,19 +33,19 @@ from dojo.physics.inertia import (
     spatial_inertia,
     work_of,
 )
-from dojo.physics.interval import interval_derivative
 from dojo.physics.kinematics import Frames, displace, integration_rates
-from dojo.physics.mechanics import RECOVERY_SPEED, Node, Trial, nearness, padded
+from dojo.physics.mechanics import RECOVERY_SPEED, Derivative, Node, Trial, nearness, padded
 from dojo.physics.tree_rates import joint_forces_rate, momentum_rate, velocity_rate
 
 
-class Start(NamedTuple):
-    """What a step starts from and what it ends with."""
+class Solved(NamedTuple):
+    """A solved step: where it starts, where it ends, what holds it in balance."""
 
     node: Node
     u: Array  # (nu,)
     wrench: Array | None  # (nl, 6)
     trial: Trial
+    derivative: Derivative
     v: Array  # (nv,) interval velocity
     gamma: Array  # (nc + 2 nlimit,)
     b: Array  # (2, nf + nd)
@@ -70,7 +70,7 @@ class _Local(NamedTuple):
     end: Array  # (6, nc) the gap at the end, with the end pose held
 
 
-def rates(model: Model, at: Start) -> Rates:
+def rates(model: Model, at: Solved) -> Rates:
     """Differentiate the rows of a step."""
     node, trial, h = at.node, at.trial, model.timestep
     nc, nf = node.weight.shape[0], node.contacts.friction.shape[0]
@@ -108,7 +108,7 @@ class Arrival(NamedTuple):
     v_by_v: Array
 
 
-def arrival_rates(model: Model, at: Start) -> Arrival:
+def arrival_rates(model: Model, at: Solved) -> Arrival:
     """Differentiate the next state by q_k and by the interval velocity."""
     node, trial, h = at.node, at.trial, model.timestep
     q_by_q, q_by_dq = integration_rates(model, h * at.v)
@@ -127,22 +127,20 @@ def arrival_rates(model: Model, at: Start) -> Arrival:
     return Arrival(q_by_q, q_by_v, v_by[:, : model.nv], v_by[:, model.nv :])
 
 
-def _carried(model: Model, at: Start) -> Array:
+def _carried(model: Model, at: Solved) -> Array:
     """Twists of the end poses as the start moves with v held, (6, nv)."""
     q_by_q, _ = integration_rates(model, model.timestep * at.v)
     return contract(at.trial.axes, q_by_q)
 
 
-def _momentum_blocks(model: Model, at: Start) -> tuple[Array, Array]:
+def _momentum_blocks(model: Model, at: Solved) -> tuple[Array, Array]:
     """Answers of the links' momenta to the twists of their end and start poses, (6, 6, nl)."""
-    trial = at.trial
-    blocks = interval_derivative(model, at.node.frames, trial.frames, trial.interval.turn)
-    end = blocks.full() / model.timestep
+    end = at.derivative.blocks / model.timestep
     # When both poses move as one, the momentum moves along.
-    return end, force_matrix(trial.interval.momentum) - end
+    return end, force_matrix(at.trial.interval.momentum) - end
 
 
-def _flow_rate(model: Model, at: Start, carried: Array) -> Array:
+def _flow_rate(model: Model, at: Solved, carried: Array) -> Array:
     """Rate of the momenta's part of the balance by q_k, (nv, nv)."""
     axes = at.node.axes
     end, start = _momentum_blocks(model, at)
@@ -150,7 +148,7 @@ def _flow_rate(model: Model, at: Start, carried: Array) -> Array:
     return rate + joint_space(model, end, axes, carried)
 
 
-def _impulse_rates(model: Model, at: Start) -> tuple[Array, Array]:
+def _impulse_rates(model: Model, at: Solved) -> tuple[Array, Array]:
     """Rates of the forces' impulse by q_k (nv, nv) and by u (nv, nu)."""
     node = at.node
     center = centers_of_mass(model, node.frames)
@@ -186,7 +184,7 @@ def _local(model: Model, node: Node, trial: Trial) -> _Local:
     return _Local(*jax.vmap(along)(eye(model.dtype, 6)))
 
 
-def _pull_rates(model: Model, at: Start, local: _Local) -> tuple[Array, Array]:
+def _pull_rates(model: Model, at: Solved, local: _Local) -> tuple[Array, Array]:
     """Rates of what contact impulses do to the balance, by q_k and by v_k: (nv, nv) each."""
     node, h = at.node, model.timestep
     nc, nf = node.weight.shape[0], node.contacts.friction.shape[0]
