@@ -40,9 +40,8 @@ def windows(values):
 
 def has_no_trend(values):
     (first, spread), (last, other) = windows(values)
-    # What is constant walks by a few roundings a step: of momenta, of the mass matrix, its factor
-    # and the velocity.
-    rounding = 4 * len(values) * np.finfo(float).eps * abs(first)
+    # What is constant walks by up to one rounding a step.
+    rounding = len(values) * np.finfo(float).eps * abs(first)
     return abs(first - last) <= max(spread, other, rounding)
 
 
