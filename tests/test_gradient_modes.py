@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from differences import best_richardson
 from paths import MODELS
+from programs import equations
 
 import dojo
 
@@ -96,21 +97,13 @@ def test_memory_of_a_rollout(box):
 def test_the_way_back_solves_nothing(box):
     """One loop of Newton iterations in the gradient of a rollout: that of the way there."""
 
-    def loops(jaxpr):
-        found = 0
-        for equation in jaxpr.eqns:
-            found += equation.primitive.name == "while"
-            for part in jax.tree.leaves(
-                list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")
-            ):
-                inner = getattr(part, "jaxpr", part)
-                found += loops(inner) if hasattr(inner, "eqns") else 0
-        return found
+    def loops(program):
+        return sum(e.primitive.name == "while" for e in equations(program))
 
     us = jnp.zeros((12, 0))
     gradient = jax.make_jaxpr(jax.grad(lambda v: rolled(box, v, us)[0]))(INPUTS[:6])
     forward = jax.make_jaxpr(lambda v: rolled(box, v, us)[0])(INPUTS[:6])
-    assert loops(gradient.jaxpr) == loops(forward.jaxpr) == 1
+    assert loops(gradient) == loops(forward) == 1
 
 
 def test_float32():

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from paths import MODELS
+from programs import equations
 
 import dojo
 from dojo.physics.kinematics import difference, displace
@@ -136,6 +137,17 @@ def test_failures_are_raised_on_request(restitution):
     options = dojo.SolverOptions(max_iterations=1, raise_on_failure=True)
     with pytest.raises(dojo.SolverError, match="MAX_ITERATIONS"):
         dojo.linearize(model, dojo.init(model), options=options)
+
+
+def test_triangular_solves_stay_small():
+    """Large ones at once never end in jaxlib 0.10 (docs/gradients.md): a column an input here."""
+    model = dojo.load(WALKER, restitution=0.5)
+    starts = dojo.State(jnp.tile(dojo.init(model).q, (2, 1)), jnp.zeros((2, model.nv)))
+    jaxpr = jax.make_jaxpr(jax.vmap(lambda state: dojo.linearize(model, state)))(starts)
+    solves = [e.outvars[0] for e in equations(jaxpr) if e.primitive.name == "triangular_solve"]
+    columns = [x.aval.size // (len(starts.q) * model.nv) for x in solves]
+    assert columns
+    assert max(columns) <= 2 * model.nv + model.nu
 
 
 def test_without_contacts():

@@ -155,3 +155,15 @@ def solve_positive(matrix: Array, rhs: Array) -> Array:
     return lax.custom_linear_solve(
         lambda x: contract(matrix, x), rhs, solve=solution, symmetric=True
     )
+
+
+@jax.custom_jvp
+def inverse_positive(matrix: Array) -> Array:
+    """Inverse (n, n) of a symmetric positive matrix; its derivatives are products alone."""
+    return solve_positive(matrix, eye(matrix.dtype, matrix.shape[0]))
+
+
+@inverse_positive.defjvp
+def _inverse_positive_jvp(primals, tangents):  # type: ignore[no-untyped-def]
+    inverse = inverse_positive(*primals)
+    return inverse, -contract(inverse, contract(tangents[0], inverse))

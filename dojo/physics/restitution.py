@@ -18,7 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dojo.math.vectors import add_diagonal, at_least, contract, eye, solve_positive
+from dojo.math.vectors import (
+    add_diagonal,
+    at_least,
+    contract,
+    eye,
+    inverse_positive,
+    solve_positive,
+)
 from dojo.model.model import Model
 from dojo.model.topology import Topology, contact_geoms
 from dojo.physics import mechanics
@@ -77,8 +84,8 @@ def effective_mass(model: Model, at: Node) -> Array:
     """What resists each row, 1 / (n M^-1 n^T): (nc + 2 nlimit,) [kg or kg m2]."""
     limits = eye(model.dtype, model.nv)[:, limit_table(model).dof]
     work = jnp.concatenate([at.work[:, : model.topology.nc], limits, limits], axis=1)
-    # The inverse has fewer columns than there are rows, and so have its derivatives.
-    inverse = solve_positive(at.mass, eye(model.dtype, model.nv))
+    # Not by a solve for all rows: its derivatives take as many again for each tangent.
+    inverse = inverse_positive(at.mass)
     return 1.0 / at_least(jnp.sum(work * contract(inverse, work), axis=0))
 
 
