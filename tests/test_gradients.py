@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from differences import best_richardson
+from extended import ExtendedSteps, needs_long_double
 from paths import MODELS
 
 import dojo
@@ -83,6 +84,30 @@ def test_box_jacobians(box, name, kappa):
     check_linearize(box, state.q, state.v, jnp.zeros(0), kappa)
 
 
+@pytest.fixture(scope="module")
+def extended_box():
+    return ExtendedSteps()
+
+
+@needs_long_double
+@pytest.mark.parametrize("kappa", [1e-6, 1e-8, 1e-10])
+@pytest.mark.parametrize("name", BOX_STATES)
+def test_box_jacobians_near_hard_contact(box, extended_box, name, kappa):
+    """Against differences in extended precision: double has no room for them."""
+    q, v = BOX_STATES[name]
+    state = dojo.init(box, q=q, v=v)
+    inputs = (box, state.q, state.v, jnp.zeros(0), kappa)
+    a = np.asarray(jacobians(*inputs)[0])
+    direction = np.random.default_rng(0).normal(size=2 * box.nv)
+    direction /= np.linalg.norm(direction)
+    rates = (jax.tree.map(jnp.zeros_like, box), *np.split(direction, 2), np.zeros(0), 0.0)
+    # Wide steps for what does not touch, those far inside the smoothing width for what does.
+    scales = 0.02 * kappa * 32.0 ** np.arange(5)
+    moved = extended_box.along(inputs, rates, advance(*inputs)[0].q)
+    expected = best_richardson(moved, scales[scales < 1e-4])
+    assert np.abs(a @ direction - expected).max() < 1e-6 * np.abs(expected).max()
+
+
 @pytest.mark.parametrize("name", ["flight", "impact"])
 def test_jacobians_with_restitution(name):
     """A second problem follows the step there: the derivatives are those of both."""
@@ -94,8 +119,9 @@ def test_jacobians_with_restitution(name):
     assert (after.v[2] > 0) == (name == "impact")
 
 
-@pytest.mark.parametrize("kappa", KAPPAS)
-def test_hopper_jacobians_at_a_joint_limit(kappa):
+@pytest.fixture(scope="module")
+def hopper_at_limit():
+    """A hopper whose knee runs into its limit: model, q, v, u."""
     model = dojo.load(MODELS / "hopper.xml", timestep=0.01)
     knee = model.topology.limited[1]
     index = model.topology.q_start[knee]
@@ -104,9 +130,14 @@ def test_hopper_jacobians_at_a_joint_limit(kappa):
     q[index] = np.asarray(model.joint_range)[1, 1] - 1e-3
     v = np.zeros(model.nv)
     v[model.topology.v_start[knee]] = 2.0
-    check_linearize(model, jnp.asarray(q), jnp.asarray(v), jnp.array([0.5, 0.5, -0.2]), kappa)
     _, info = advance(model, jnp.asarray(q), jnp.asarray(v), jnp.zeros(3), 1e-8)
     assert info.limit_impulse.max() > 1e-3
+    return model, jnp.asarray(q), jnp.asarray(v), jnp.array([0.5, 0.5, -0.2])
+
+
+@pytest.mark.parametrize("kappa", KAPPAS)
+def test_jacobians_at_a_joint_limit(hopper_at_limit, kappa):
+    check_linearize(*hopper_at_limit, kappa)
 
 
 ARM = """

@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from differences import best_richardson, richardson
+from extended import ExtendedSteps, needs_long_double
 from simulator import simulate
 
 import dojo
 from dojo.model.model import parameter_names
+from dojo.physics.kinematics import difference, displace
 
 SCENE = """
 <mujoco><option timestep="0.01"/>
@@ -90,26 +92,35 @@ def regimes(scene):
     }
 
 
-def vector(model, q, v, kappa):
-    """Next state and what the step reports, as one vector."""
+def vector(model, q, v, u, kappa, center):
+    """Next state, its q as a tangent from `center`, and what the step reports, as one vector."""
     options = dojo.SolverOptions(kappa=kappa)
-    after, info = dojo.step(model, dojo.State(q, v), CONTROL, options=options)
+    after, info = dojo.step(model, dojo.State(q, v), u, options=options)
     c = info.contacts
-    parts = [after.q, after.v, c.impulse.ravel(), c.gap, c.point.ravel(), c.frame.ravel()]
-    return jnp.concatenate([*parts, info.limit_impulse, info.frictionloss_impulse])
+    parts = [difference(model, center, after.q), after.v, c.impulse.ravel(), c.gap, c.point.ravel()]
+    return jnp.concatenate([*parts, c.frame.ravel(), info.limit_impulse, info.frictionloss_impulse])
 
 
 value = jax.jit(vector)
 
 
 @jax.jit
-def rate(model, q, v, kappa, model_rate, kappa_rate):
-    """Derivative of the vector along a change of the model and of kappa."""
+def rate(inputs, rates, center):
+    """Derivative of the vector along rates of (model, q, v, u, kappa), that of q a tangent."""
+    (model, q, v, u, kappa), (model_rate, dq, *others) = inputs, rates
 
-    def moved(model, kappa):
-        return vector(model, q, v, kappa)
+    def moved(model, dq, v, u, kappa):
+        return vector(model, displace(model, q, dq), v, u, kappa, center)
 
-    return jax.jvp(moved, (model, kappa), (model_rate, kappa_rate))[1]
+    at = (model, jnp.zeros_like(dq), v, u, kappa)
+    return jax.jvp(moved, at, (model_rate, dq, *others))[1]
+
+
+def still(scene):
+    """Rates of nothing."""
+    nv = scene.nv
+    zero = jax.tree.map(jnp.zeros_like, scene)
+    return zero, np.zeros(nv), np.zeros(nv), np.zeros(len(CONTROL)), 0.0
 
 
 def exchanged(model, name, new):
@@ -124,13 +135,15 @@ def test_parameters(scene, regimes, name, kappa):
     change = np.random.default_rng(5).normal(size=before.shape) * max(1.0, abs(before).max())
     if name == "dof_frictionloss":
         change = before * change
-    still = jax.tree.map(jnp.zeros_like, scene)
+    rest = still(scene)
+    rates = (exchanged(rest[0], name, change), *rest[1:])
     effects = []
     for q, v in regimes.values():
-        actual = rate(scene, q, v, kappa, exchanged(still, name, change), 0.0)
+        actual = rate((scene, q, v, CONTROL, kappa), rates, q)
 
         def moved(h, q=q, v=v):
-            return np.asarray(value(exchanged(scene, name, before + h * change), q, v, kappa))
+            changed = exchanged(scene, name, before + h * change)
+            return np.asarray(value(changed, q, v, CONTROL, kappa, q))
 
         expected = best_richardson(moved, SCALES)
         scale = np.abs(expected).max()
@@ -139,14 +152,40 @@ def test_parameters(scene, regimes, name, kappa):
     assert max(effects) > 0.02, "a parameter without effect: the test would check nothing"
 
 
+@pytest.fixture(scope="module")
+def extended_scene():
+    return ExtendedSteps()
+
+
+@needs_long_double
+@pytest.mark.parametrize("kappa", [1e-5, 1e-7, 1e-9])
+def test_all_inputs_near_hard_contact(scene, regimes, extended_scene, kappa):
+    """All parameters, state, control and kappa at once, by differences in extended precision."""
+    rng = np.random.default_rng(6)
+
+    def random(size):
+        return jnp.asarray(rng.normal(size=np.shape(size)) * size)
+
+    rest = still(scene)
+    changes = {name: random(getattr(scene, name)) for name in PARAMETERS}
+    model_rate = dataclasses.replace(rest[0], **changes)
+    rates = (model_rate, random(0.1 + rest[1]), random(1.0 + rest[2]), random(CONTROL), kappa)
+    for q, v in regimes.values():
+        inputs = (scene, q, v, CONTROL, kappa)
+        actual = np.asarray(rate(inputs, rates, q))[: 2 * scene.nv]
+        moved = extended_scene.along(inputs, rates, q)
+        expected = best_richardson(moved, kappa * 32.0 ** np.arange(-3, 1))
+        assert np.abs(actual - expected).max() < 1e-6 * np.abs(expected).max()
+
+
 @pytest.mark.parametrize("kappa", KAPPAS)
 def test_kappa(scene, regimes, kappa):
-    still = jax.tree.map(jnp.zeros_like, scene)
+    rates = (*still(scene)[:-1], 1.0)
     for q, v in regimes.values():
-        actual = rate(scene, q, v, kappa, still, 1.0)
+        actual = rate((scene, q, v, CONTROL, kappa), rates, q)
 
         def moved(h, q=q, v=v):
-            return np.asarray(value(scene, q, v, kappa + h))
+            return np.asarray(value(scene, q, v, CONTROL, kappa + h, q))
 
         expected = richardson(moved, 1e-3 * kappa)
         assert np.abs(actual - expected).max() < 1e-6 * np.abs(expected).max()

@@ -165,13 +165,14 @@ def _unset(problem: Problem, v: Array) -> Point:
 def scaled_error(problem: Problem, x: Point, r: Residual, kappa: Array, tolerance: float) -> Array:
     """Largest residual in units of its scale, rounding noise discounted.
 
-    Impulses and slips are added up, so their own size counts; a product is not known better than
-    its gap or its slip; and in a sliding contact two terms cancel down to kappa.
+    Impulses, gaps and slips are added up, so their own size counts; a product is not known better
+    than its gap or its slip; and in a sliding contact two terms cancel down to kappa.
     """
     balance, gap, slip = problem.scales.size
     balance_noise, gap_noise, slip_noise = problem.scales.noise
     rounding = 16 * jnp.finfo(kappa.dtype).eps
     balance_noise += rounding * jnp.max(x.gamma, initial=0.0)
+    gap_noise += rounding * x.slack
     slip_noise += rounding * jnp.max(jnp.abs(x.eta), initial=0.0)
     cone_noise = problem.radius(x.gamma) * (slip_noise + rounding * x.psi)
     scale = Residual(
