@@ -17,6 +17,7 @@ from dojo.physics.kinematics import link_twists
 
 DEEPEST = 0.05  # [m] penetration
 HIGHEST = 0.3  # [m] above the ground
+BARELY = 1e-3  # [m] of room, or of way that a joint turning by a radian moves a point up
 FASTEST = 30.0  # [rad/s], and a sixth of it in m/s
 CALM_TURN = 0.5  # [rad] a link of a slowed-down state may turn within the step
 
@@ -83,12 +84,17 @@ def _gap(key: Array) -> Array:
 
 
 def _on_the_ground(model: dojo.Model, q: Array, gap: Array) -> tuple[dojo.Model, Array]:
-    """Free bodies, or vertical slides, moved until the smallest gap is `gap`; else the planes."""
+    """Free bodies, or vertical slides, moved until the smallest gap is `gap`; else the planes.
+
+    The planes stay below what no joint can lift, as the first link of an arm.
+    """
     t, table = model.topology, layout(model.topology)
     if not t.nc:
         return model, q
     node = mechanics.prepare(model, q, jnp.zeros(model.nv, q.dtype), jnp.zeros(model.nu), None)
-    lift = gap - mechanics.move(model, node, node.v).touch.gap.min()
+    lifted = jnp.abs(node.work[:, : t.nc]).max(axis=0) > BARELY
+    asked = jnp.where(lifted, gap, BARELY)
+    lift = (asked - mechanics.move(model, node, node.v).touch.gap).max()
     axis = np.asarray(model.joint_axis)
     roots = [i for i in t.joints_of("slide") if abs(axis[i, 2]) > 0.9]
     heights = np.concatenate([table.place_q[2], t.q_start[roots[:1]]]).astype(int)

@@ -1,4 +1,4 @@
-"""Derivatives compose: both modes, second order, jit, vmap, scan, checkpoint, float32."""
+"""Derivatives compose: both modes, second order, jit, vmap, scan, checkpoint."""
 
 import jax
 import jax.numpy as jnp
@@ -104,35 +104,3 @@ def test_the_way_back_solves_nothing(box):
     gradient = jax.make_jaxpr(jax.grad(lambda v: rolled(box, v, us)[0]))(INPUTS[:6])
     forward = jax.make_jaxpr(lambda v: rolled(box, v, us)[0])(INPUTS[:6])
     assert loops(gradient) == loops(forward) == 1
-
-
-def test_float32():
-    """At the default kappa of float32, against float64 at the same kappa."""
-    kappa = 1e-4
-    results = {}
-    for dtype in (jnp.float64, jnp.float32):
-        box = dojo.load(MODELS / "box.xml", timestep=0.02)
-        model = jax.tree.map(lambda x, dtype=dtype: jnp.asarray(x, dtype), box)
-
-        def end(x, model=model, kappa=kappa):
-            options = dojo.SolverOptions(kappa=kappa)
-            state = start(model, x[:6])
-            after, info = dojo.step(model.replace(geom_friction=x[6]), state, options=options)
-            return jnp.concatenate([after.q, after.v]), info.converged
-
-        for name, x in FLOAT32_CASES.items():
-            jacobian = jax.jit(jax.jacfwd(end, has_aux=True))
-            results[name, dtype], converged = jacobian(jnp.asarray(x, dtype))
-            assert converged
-            assert results[name, dtype].dtype == dtype
-    for name in FLOAT32_CASES:
-        exact, mine = results[name, jnp.float64], results[name, jnp.float32]
-        assert np.abs(mine - exact).max() < 1e-2 * np.abs(exact).max(), name
-
-
-FLOAT32_CASES = {
-    "impact": INPUTS,
-    "flight": INPUTS.at[2].set(1.0),
-    "slip": jnp.array([2.0, 0.5, -0.5, 0, 0, 0, 0.3]),
-    "stick": jnp.array([0, 0, -0.5, 0, 0, 0, 0.8]),
-}

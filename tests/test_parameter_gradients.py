@@ -157,10 +157,8 @@ def extended_scene():
     return ExtendedSteps()
 
 
-@needs_long_double
-@pytest.mark.parametrize("kappa", [1e-5, 1e-7, 1e-9])
-def test_all_inputs_near_hard_contact(scene, regimes, extended_scene, kappa):
-    """All parameters, state, control and kappa at once, by differences in extended precision."""
+def random_rates(scene, kappa):
+    """Rates of all parameters, state, control and kappa, in proportion to their sizes."""
     rng = np.random.default_rng(6)
 
     def random(size):
@@ -169,13 +167,31 @@ def test_all_inputs_near_hard_contact(scene, regimes, extended_scene, kappa):
     rest = still(scene)
     changes = {name: random(getattr(scene, name)) for name in PARAMETERS}
     model_rate = dataclasses.replace(rest[0], **changes)
-    rates = (model_rate, random(0.1 + rest[1]), random(1.0 + rest[2]), random(CONTROL), kappa)
+    return model_rate, random(0.1 + rest[1]), random(1.0 + rest[2]), random(CONTROL), kappa
+
+
+@needs_long_double
+@pytest.mark.parametrize("kappa", [1e-5, 1e-7, 1e-9])
+def test_near_hard_contact(scene, regimes, extended_scene, kappa):
+    """All inputs at once against differences in extended precision."""
+    rates = random_rates(scene, kappa)
     for q, v in regimes.values():
         inputs = (scene, q, v, CONTROL, kappa)
         actual = np.asarray(rate(inputs, rates, q))[: 2 * scene.nv]
         moved = extended_scene.along(inputs, rates, q)
         expected = best_richardson(moved, kappa * 32.0 ** np.arange(-3, 1))
         assert np.abs(actual - expected).max() < 1e-6 * np.abs(expected).max()
+
+
+def test_single_precision(scene, regimes):
+    """All inputs at once at the default kappa of float32, against float64 at that kappa."""
+    kappa = 1e-4
+    for q, v in regimes.values():
+        arguments = (scene, q, v, CONTROL, kappa), random_rates(scene, kappa), q
+        single = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), arguments)
+        actual, expected = rate(*single), rate(*arguments)
+        assert actual.dtype == jnp.float32
+        assert np.abs(actual - expected).max() < 1e-2 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("kappa", KAPPAS)

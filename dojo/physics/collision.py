@@ -12,6 +12,7 @@ the step comes down on its corners, as a box does, and not at a point that ran t
 """
 
 import functools
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -201,10 +202,10 @@ def _arc(middle: Array, m: Array) -> tuple[Array, Array]:
     u = middle / at_least(radius)
     x, y = u[0] * m[0] + u[1] * m[1], u[0] * m[1] - u[1] * m[0]
     s = safe_norm(m[:2])
-    inside = (x >= np.cos(REACH) * s) & (s > 0)
+    inside = (x >= math.cos(REACH) * s) & (s > 0)
     length = at_least(s)
-    cosine = jnp.where(inside, x / length, np.cos(REACH))
-    sine = jnp.where(inside, y / length, jnp.where(y < 0, -np.sin(REACH), np.sin(REACH)))
+    cosine = jnp.where(inside, x / length, math.cos(REACH))
+    sine = jnp.where(inside, y / length, jnp.where(y < 0, -math.sin(REACH), math.sin(REACH)))
     across = [u[0] * cosine - u[1] * sine, u[1] * cosine + u[0] * sine, jnp.zeros_like(s)]
     point = radius * jnp.stack(across)
     return dot(point, m), point
