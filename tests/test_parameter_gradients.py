@@ -194,6 +194,27 @@ def test_single_precision(scene, regimes):
         assert np.abs(actual - expected).max() < 1e-2 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("restitution", [None, 0.5])
+def test_single_precision_stays_single(restitution):
+    """A float32 model computes in float32 also where double precision is switched on."""
+    model = dojo.load(SCENE, restitution=restitution, dtype="float32")
+    state, us = dojo.init(model), np.tile(CONTROL, (3, 1))
+    options = dojo.SolverOptions(grad_kappa=1e-2, substeps=2)
+    functions = {
+        "step": lambda m, s: dojo.step(m, s, CONTROL, options=options),
+        "linearize": lambda m, s: dojo.linearize(m, s, CONTROL),
+        "rollout": lambda m, s: dojo.rollout(m, s, us),
+        "energy": dojo.energy,
+        "momentum": dojo.momentum,
+        "mass_matrix": lambda m, s: dojo.mass_matrix(m, s.q),
+        "bias_force": dojo.bias_force,
+        "forward_kinematics": lambda m, s: dojo.forward_kinematics(m, s.q),
+    }
+    for name, function in functions.items():
+        shapes = jax.eval_shape(function, model, state)
+        assert not [x for x in jax.tree.leaves(shapes) if x.dtype == jnp.float64], name
+
+
 @pytest.mark.parametrize("kappa", KAPPAS)
 def test_kappa(scene, regimes, kappa):
     rates = (*still(scene)[:-1], 1.0)

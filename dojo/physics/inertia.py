@@ -154,7 +154,7 @@ def bias_force(model: Model, state: State) -> Array:
     frames = link_frames(model, maps, normalize_configuration(model, state.q))
     axes = motion_axes(model, maps, frames)
     twist = link_twists(model, axes, state.v)
-    rate = motion_cross(twist[:, model.topology.dof_link], axes) * turning(model.topology)
+    rate = motion_cross(twist[:, model.topology.dof_link], axes) * turning(model)
     acceleration = link_twists(model, rate, state.v)
     lift = contract(eye(model.dtype, 6, 3, -3), model.gravity)[:, None]
     acceleration = acceleration - lift

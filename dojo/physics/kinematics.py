@@ -253,12 +253,11 @@ def _spun(model: Model, x: Array, matrix: Array) -> Array:
     return assemble([*rest, (table.spin_v, turned)], model.nv)
 
 
-@functools.lru_cache(maxsize=64)
-def turning(topology: Topology) -> np.ndarray:
+def turning(model: Model) -> Array:
     """1 for axes that turn with their link, 0 for the world-fixed ones of places: (nv,)."""
-    turns = np.ones(int(topology.v_start[-1]))
-    turns[layout(topology).place_v] = 0.0
-    return turns
+    turns = np.ones(model.nv)
+    turns[layout(model.topology).place_v] = 0.0
+    return jnp.asarray(turns, model.dtype)
 
 
 def link_twists(model: Model, axes: Array, v: Array) -> Array:

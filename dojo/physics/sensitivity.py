@@ -77,7 +77,7 @@ def rates(model: Model, at: Solved) -> Rates:
     carried = _carried(model, at)
     local, links = _local(model, node, trial), contact_links(model)
     # What is asked for, min(0, gap + h speed), follows the gap of a violated bound.
-    follows = jnp.where(node.gap + h * RECOVERY_SPEED < 0, 1.0, 0.0)
+    follows = (node.gap + h * RECOVERY_SPEED < 0).astype(model.dtype)
     start = work_of(model, links, local.end - follows[:nc] * local.gap, node.axes)
     end = work_of(model, links, screws(trial.touch.point, node.contacts.normal), carried)
     frame, point = node.contacts.frame[..., :nf], (node.point[:, :nf], local.point[..., :nf])

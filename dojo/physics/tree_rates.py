@@ -24,7 +24,7 @@ def joint_forces_rate(model: Model, axes: Array, wrench: Array, blocks: Array) -
     moves = jnp.asarray(topology.moves, model.dtype)
     carried = contract(wrench, moves[:-1])
     turned = contract(force_cross(axes, carried).T, axes) * moves[topology.dof_link]
-    turned = turned * turning(topology)[:, None]
+    turned = turned * turning(model)[:, None]
     return turned + joint_space(model, blocks, axes, axes)
 
 
@@ -62,6 +62,6 @@ def velocity_rate(
 
 def _twists(model: Model, axes: Array, v: Array) -> tuple[Array, Array]:
     """Twist of each link, (6, nl), and above each degree of freedom, (6, nv), by turning axes."""
-    twist = link_twists(model, axes * turning(model.topology), v)
+    twist = link_twists(model, axes * turning(model), v)
     padded = jnp.concatenate([twist, jnp.zeros_like(twist[:, :1])], axis=1)
     return twist, padded[:, model.topology.parent[model.topology.dof_link]]
