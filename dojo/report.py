@@ -131,11 +131,12 @@ def _status(
     # An iterate that failed may stand anywhere: ask also where the step would lead unhindered.
     large = jnp.maximum(largest, solvability.free_turn(model, node)) > 1.0
     large |= solvability.saturated(model, node, trial, jax.lax.stop_gradient(solution.x.v))
-    # The best point may come too early to prove a contradiction, the last one may be lost.
-    best, last = (
-        solvability.contradictory(model, node, x.gamma, x.b) for x in (solution.x, solution.last)
+    # The last point has the impulses that grew, and perhaps friction that has not settled.
+    gamma, b = solution.last.gamma, solution.last.b
+    jammed, apart = (
+        solvability.contradictory(model, node, gamma, b) for b in (b, jnp.zeros_like(b))
     )
-    failure = jnp.where(best | last, Status.INFEASIBLE, Status.MAX_ITERATIONS)
+    failure = jnp.where(jammed | apart, Status.INFEASIBLE, Status.MAX_ITERATIONS)
     failure = jnp.where(large, Status.STEP_TOO_LARGE, failure)
     failure = jnp.where(solution.finite, failure, Status.NONFINITE)
     status = jnp.where(solution.converged, Status.CONVERGED, failure)

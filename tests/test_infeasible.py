@@ -71,6 +71,22 @@ def test_recovery_from_one_bound_is_no_contradiction_until_the_other_is_met():
     assert jnp.isfinite(states.q).all()
 
 
+ROD = (
+    '<geom type="plane" size="5 5 1"/><body pos="0 0 .51"><joint axis="0 1 0"/><geom '
+    'type="capsule" fromto="0 0 0 .2 0 -.5" size=".02" mass="1" friction=".1"/></body>'
+)
+
+
+@pytest.mark.parametrize("depth", [1e-3, 1e-2, 2e-2])
+def test_a_rod_that_friction_jams(depth):
+    """Turning out of the floor takes its tip sideways 2.5 times as fast as up."""
+    model = dojo.load(WORLD.format(ROD))
+    deep = model.replace(link_pos=model.link_pos.at[0, 2].set(0.52 - depth))
+    steep, flat = (deep.replace(geom_friction=jnp.full(2, mu)) for mu in (0.5, 0.3))
+    assert outcomes(steep) == ["INFEASIBLE"] * 4
+    assert outcomes(flat) == ["CONVERGED"] * 4
+
+
 def test_one_lane_is_infeasible():
     model = dojo.load(WORLD.format(RAIL))
     starts = dojo.State(jnp.array([[-0.05], [0.0], [0.05]]), jnp.zeros((3, 1)))

@@ -21,9 +21,11 @@ from dojo.solver.searches import HERE, NEXT, RELEASED, Radii, search_at
 
 # A step shorter than this share of its direction is a jam on the boundary of a cone.
 _JAMMED = 0.01
-# Share of the iterations after which the first search is repeated, to the end. Where there is no
-# solution its impulses grow along the direction that proves it.
+# Share of the iterations after which the last search begins.
 _LAST_SEARCH = 0.9
+# Impulses over the momentum of a step that only a step without solution leads to, if their sum is
+# this small a share of them.
+_OUTGROWN, _BALANCED = 1e6, 1e-5
 
 _Tree = TypeVar("_Tree")
 
@@ -69,7 +71,7 @@ class _Task(NamedTuple):
     starts: Array
     kappa: Array
     tolerance: float
-    last_search: int  # iteration at which the first search is repeated
+    last_search: int  # iteration at which it begins
 
 
 def solve(
@@ -78,6 +80,7 @@ def solve(
     """Bring a point, the problem's own if None, to the kappa point of the problem."""
     starts = problem.starts()
     task = _Task(problem, starts, kappa, tolerance, int(_LAST_SEARCH * max_iterations))
+    little = problem.radius(jnp.full(problem.sizes[0], kappa / problem.scales.size[1]))
 
     def running(loop: _Loop) -> Array:
         return ~loop.converged & loop.finite & (loop.iterations < max_iterations)
@@ -85,9 +88,8 @@ def solve(
     counts = jnp.asarray([0, 0, 0 if first is None else 1])
     if first is None:
         first = _unset(problem, starts[searches.SEARCHES[0][0]])
-    radius = problem.radius(kappa / problem.scales.size[1] * jnp.ones_like(first.gamma))
     worst, no, yes = jnp.asarray(jnp.inf, kappa.dtype), jnp.asarray(False), jnp.asarray(True)
-    loop = _Loop(first, first, worst, counts, Radii.at(radius), converged=no, finite=yes)
+    loop = _Loop(first, first, worst, counts, Radii.at(little), converged=no, finite=yes)
     last = lax.while_loop(running, functools.partial(_iterated, task), _batched(loop, starts))
     x = _choose(last.converged, last.x, last.best)
     return Solution(x, last.x, last.converged, last.iterations, last.finite)
@@ -126,17 +128,27 @@ def _iterated(task: _Task, loop: _Loop) -> _Loop:
     )
     led_on = holding & ~lost
     found = _choose(led_on, loop.radii.found(problem.radius(at.gamma)), loop.radii)
-    following = jnp.where(final, 0, (loop.search + 1) % len(searches.SEARCHES))
+    enough = problem.radius(jnp.full_like(at.gamma, _OUTGROWN * problem.scales.size[0]))
+    found = _choose(final, Radii.at(jnp.minimum(loop.radii.held, enough)), found)
+    growing = loop.iterations > task.last_search
+    following = jnp.where(final, searches.LAST, (loop.search + 1) % len(searches.SEARCHES))
+    following = jnp.where(growing, searches.GROWING, following)
     unit = at.with_b(at.b / here.radius(at.gamma))
-    again = _begun(task, after._replace(radii=found), following, unit, led_on & found.near())
-    return _choose((ended | final) & ~converged, again, after)
+    near = (led_on & found.near()) | growing
+    again = _begun(task, after._replace(radii=found), following, unit, near)
+    after = _choose((ended | final) & ~converged, again, after)
+    # Impulses that have outgrown the step prove enough: there it stays.
+    largest = jnp.max(at.gamma, initial=0.0)
+    proved = growing & holding & (largest > _OUTGROWN * problem.scales.size[0])
+    proved &= jnp.max(jnp.abs(left.balance)) < _BALANCED * largest
+    return _choose(proved, loop._replace(x=at, counts=after.counts), after)
 
 
 def _begun(task: _Task, loop: _Loop, row: Array, reached: Point, near: Array) -> _Loop:
     """The loop at the beginning of a search, from what the last one reached.
 
-    `reached` has b in units of the radius of its cones; `near`, whether it solves nearly what a
-    search that holds the radii would solve next.
+    `reached` has b in units of the radius of its cones; `near`, whether a search that holds the
+    radii goes on from there.
     """
     search = search_at(row)
     here = task.problem.held(loop.radii.held, search.holds)

@@ -40,6 +40,11 @@ SEARCHES = (
     *20 * FIXED_POINT,
 )
 
+# The last search of a solve, and what follows it to the end: where there is no solution, radii and
+# impulses grow along the direction that proves it.
+LAST = next(k for k, row in enumerate(SEARCHES) if row[2] == HELD)
+GROWING = LAST + 1
+
 # Bounds of the relaxation of the fixed point.
 _LEAST, _MOST = 0.3, 8.0
 # Radii that change by no more than this share of the largest: the last solution is near.
