@@ -113,7 +113,6 @@ def _iterated(task: _Task, loop: _Loop) -> _Loop:
     fruitless = ((length < _JAMMED) & ~holding) | (loop.age >= search.patience)
     ended = (solved & holding) | lost | ~finite
     ended |= fruitless & (loop.iterations < task.last_search)
-    final = (loop.iterations == task.last_search) & (loop.search > 0)
     # The step from a converged point is the polish: it squares the residual. It is not taken where
     # it jams, nor at the rounding limit, which single precision reaches before.
     polish = jnp.finfo(kappa.dtype).eps < 1e-12
@@ -126,22 +125,31 @@ def _iterated(task: _Task, loop: _Loop) -> _Loop:
         # What is lost later was a step too far; at the start it is the inputs.
         finite=~lost | (loop.iterations > 0),
     )
-    led_on = holding & ~lost
-    found = _choose(led_on, loop.radii.found(problem.radius(at.gamma)), loop.radii)
-    enough = problem.radius(jnp.full_like(at.gamma, _OUTGROWN * problem.scales.size[0]))
-    found = _choose(final, Radii.at(jnp.minimum(loop.radii.held, enough)), found)
-    growing = loop.iterations > task.last_search
-    following = jnp.where(final, searches.LAST, (loop.search + 1) % len(searches.SEARCHES))
-    following = jnp.where(growing, searches.GROWING, following)
-    unit = at.with_b(at.b / here.radius(at.gamma))
-    near = (led_on & found.near()) | growing
-    again = _begun(task, after._replace(radii=found), following, unit, near)
-    after = _choose((ended | final) & ~converged, again, after)
+    over = (ended | (loop.iterations == task.last_search) & (loop.search > 0)) & ~converged
+    searched = _choose(over, _following(task, loop, after, at, ~lost), after)
     # Impulses that have outgrown the step prove enough: there it stays.
     largest = jnp.max(at.gamma, initial=0.0)
-    proved = growing & holding & (largest > _OUTGROWN * problem.scales.size[0])
+    proved = holding & (loop.iterations > task.last_search)
+    proved &= largest > _OUTGROWN * problem.scales.size[0]
     proved &= jnp.max(jnp.abs(left.balance)) < _BALANCED * largest
-    return _choose(proved, loop._replace(x=at, counts=after.counts), after)
+    return _choose(proved, loop._replace(x=at, counts=after.counts), searched)
+
+
+def _following(task: _Task, loop: _Loop, after: _Loop, at: Point, found: Array) -> _Loop:
+    """The loop after this iteration, at the search that follows what ended at a point.
+
+    `found`: whether that point is one to go on from.
+    """
+    problem, holding = task.problem, search_at(loop.search).holds
+    last, growing = loop.iterations == task.last_search, loop.iterations > task.last_search
+    led_on = holding & found
+    radii = _choose(led_on, loop.radii.found(problem.radius(at.gamma)), loop.radii)
+    enough = problem.radius(jnp.full_like(at.gamma, _OUTGROWN * problem.scales.size[0]))
+    radii = _choose(last, Radii.at(jnp.minimum(loop.radii.held, enough)), radii)
+    row = jnp.where(last, searches.LAST, (loop.search + 1) % len(searches.SEARCHES))
+    row = jnp.where(growing, searches.GROWING, row)
+    unit = at.with_b(at.b / problem.held(loop.radii.held, holding).radius(at.gamma))
+    return _begun(task, after._replace(radii=radii), row, unit, led_on & radii.near() | growing)
 
 
 def _begun(task: _Task, loop: _Loop, row: Array, reached: Point, near: Array) -> _Loop:
