@@ -132,10 +132,9 @@ def _status(
     large = jnp.maximum(largest, solvability.free_turn(model, node)) > 1.0
     large |= solvability.saturated(model, node, trial, jax.lax.stop_gradient(solution.x.v))
     # The last point has the impulses that grew, and perhaps friction that has not settled.
-    gamma, b = solution.last.gamma, solution.last.b
-    jammed, apart = (
-        solvability.contradictory(model, node, gamma, b) for b in (b, jnp.zeros_like(b))
-    )
+    last = solution.last
+    jammed = solvability.contradictory(model, node, last.gamma, last.b)
+    apart = solvability.contradictory(model, node, last.gamma, jnp.zeros_like(last.b))
     failure = jnp.where(jammed | apart, Status.INFEASIBLE, Status.MAX_ITERATIONS)
     failure = jnp.where(large, Status.STEP_TOO_LARGE, failure)
     failure = jnp.where(solution.finite, failure, Status.NONFINITE)
