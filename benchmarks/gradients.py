@@ -1,6 +1,7 @@
 """Cost of derivatives: Jacobians of a step, reverse mode through rollouts; one core, one run.
 
     python benchmarks/gradients.py --models ant hopper --batch 1 64 --out results.json
+    python benchmarks/gradients.py --models panda.xml ...   any file, its unsupported parts ignored
     python benchmarks/gradients.py --mjx ...      MJX beside it: minutes of compiling for each model
 
 Each model is settled in contact under random control. Then, in microseconds an environment:
@@ -9,7 +10,9 @@ Each model is settled in contact under random control. Then, in microseconds an 
   for the same matrices (`mjd_transitionFD`, float64);
 - a rollout and its gradient in the start and all controls, by reverse mode, a step; and the bytes
   that each step adds to the memory of the gradient;
-- 1000 steps with Jacobians in a row at batch 1, as table V of arXiv 2203.00806 has them.
+- 1000 steps with Jacobians in a row at batch 1, as table V of arXiv 2203.00806 has them;
+- with `--mjx`, forward mode through one step of MJX, and reverse mode through 20 with its solver
+  cut to one iteration of four line-search steps (with more its loop cannot be reversed).
 
 The best of five repetitions counts. Ratios hold within one run only.
 """
@@ -49,7 +52,10 @@ def main() -> None:
             found.append(jacobians(name, batch))
             found += [reverse(name, batch, horizon) for horizon in args.horizons]
         if args.mjx:
-            found.append(jacobians_of_mjx(name, max(args.batch)))
+            found += [
+                jacobians_of_mjx(name, max(args.batch)),
+                reverse_of_mjx(name, max(args.batch)),
+            ]
         for row in found:
             print({"model": name} | row, flush=True)
             rows.append({"model": name} | row)
@@ -64,7 +70,7 @@ def settled(name: str, batch: int) -> tuple[Any, Any, Any]:
 
     import dojo
 
-    model = dojo.load(file_of(name))
+    model = dojo.load(file_of(name), ignore="all")
     state = dojo.init(model)
 
     def last(us):  # type: ignore[no-untyped-def]
@@ -76,8 +82,8 @@ def settled(name: str, batch: int) -> tuple[Any, Any, Any]:
 
 
 def file_of(name: str) -> str:
-    """Path of a model in models/."""
-    return str(next(f for f in MODELS.iterdir() if f.stem == name))
+    """Path of a model in models/, or the path itself."""
+    return str(next((f for f in MODELS.iterdir() if f.stem == name), name))
 
 
 def random_controls(nu: int, batch: int, count: int) -> Any:
@@ -222,14 +228,11 @@ def in_a_row(name: str) -> dict[str, Any]:
 
 
 def jacobians_of_mjx(name: str, batch: int) -> dict[str, Any]:
-    """Forward mode through one step of MJX at its initial state, by state and control."""
+    """Forward mode through one step of MJX in contact, by state and control."""
     import jax
-    import mujoco
     from mujoco import mjx
 
-    m = mujoco.MjModel.from_xml_path(file_of(name))
-    model = mjx.put_model(m)
-    data = mjx.make_data(model)
+    m, model, data = settled_mjx(name)
     us = random_controls(m.nu, batch, 1)[:, 0]
 
     def moved(x, u):  # type: ignore[no-untyped-def]
@@ -247,6 +250,58 @@ def jacobians_of_mjx(name: str, batch: int) -> dict[str, Any]:
         "compile_seconds": seconds,
         "finite": finite,
     }
+
+
+def reverse_of_mjx(name: str, batch: int) -> dict[str, Any]:
+    """A rollout of MJX with one solver iteration, and its gradient in the start and controls."""
+    import jax
+    import jax.numpy as jnp
+    from mujoco import mjx
+
+    horizon = min(HORIZONS)
+    m, model, data = settled_mjx(name, iterations=1, ls_iterations=4)
+    us = random_controls(m.nu, batch, horizon)
+
+    def loss(qpos, qvel, us):  # type: ignore[no-untyped-def]
+        def advance(data, u):  # type: ignore[no-untyped-def]
+            return mjx.step(model, data.replace(ctrl=u)), ()
+
+        after, _ = jax.lax.scan(advance, data.replace(qpos=qpos, qvel=qvel), us)
+        return jnp.sum(after.qpos**2) + jnp.sum(after.qvel**2)
+
+    inputs = *(jnp.tile(x, (batch, 1)) for x in (data.qpos, data.qvel)), us
+    forward, _ = compiled(jax.vmap(loss), *inputs)
+    gradient, seconds = compiled(jax.vmap(jax.grad(loss, argnums=(0, 1, 2))), *inputs)
+    finite = all(bool(jnp.isfinite(x).all()) for x in gradient(*inputs))
+    plain, full = (
+        1e6 * best(lambda f=f: f(*inputs)) / batch / horizon for f in (forward, gradient)
+    )
+    return {
+        "what": f"MJX reverse, 1 iteration, {horizon} steps",
+        "batch": batch,
+        "forward_us": round(plain, 1),
+        "gradient_us": round(full, 1),
+        "compile_seconds": seconds,
+        "finite": finite,
+    }
+
+
+def settled_mjx(name: str, **options: int) -> tuple[Any, Any, Any]:
+    """MuJoCo's model with these options, MJX's, and its data in contact after random control."""
+    import mujoco
+    import numpy as np
+    from mujoco import mjx
+
+    m = mujoco.MjModel.from_xml_path(file_of(name))
+    for option, value in options.items():
+        setattr(m.opt, option, value)
+    d = mujoco.MjData(m)
+    rng = np.random.default_rng(0)
+    for _ in range(SETTLE):
+        d.ctrl[:] = rng.uniform(-1, 1, m.nu)
+        mujoco.mj_step(m, d)
+    model = mjx.put_model(m)
+    return m, model, mjx.make_data(model).replace(qpos=d.qpos, qvel=d.qvel)
 
 
 if __name__ == "__main__":

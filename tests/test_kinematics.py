@@ -11,7 +11,7 @@ from paths import MODELS, SUITE, needs_suite
 
 import dojo
 from dojo.loaders.geoms import MOST_CORNERS
-from dojo.physics import collision
+from dojo.physics import collision, planes
 from dojo.physics.kinematics import difference, displace, link_frames, local_maps
 
 STATES = 3
@@ -231,7 +231,7 @@ def _pair_gaps(model, gap):
     rows = {}
     start = 0
     for group in model.topology.contacts:
-        for k, (plane, geom) in enumerate(zip(group.plane, group.geom, strict=True)):
+        for k, (plane, geom) in enumerate(zip(group.first, group.second, strict=True)):
             rows.setdefault((names[plane], names[geom]), []).append(start + k)
         start += len(group)
     return {pair: np.asarray(gap)[:, row].min(axis=1) for pair, row in rows.items()}
@@ -301,7 +301,7 @@ def test_a_cylinder_that_almost_stands_is_blunt_by_less_than_a_thousandth():
     above = np.asarray(jax.jit(jax.vmap(gaps))(jnp.array(q))) - exact
     assert above.max() < 1e-3 * CYLINDER_RADIUS
     assert above.min() > -1e-12  # never felt before it touches
-    beyond = lean > collision.BLUNT
+    beyond = lean > planes.BLUNT
     assert np.abs(above[beyond]).max() < 1e-12
 
 
@@ -314,7 +314,7 @@ def test_the_touching_point_is_the_derivative_of_the_gap(gap_scene):
 
     def gap_and_material_point(t):
         frames = link_frames(model, local_maps(model), displace(model, q, t * dq))
-        link = collision.contact_links(model)
+        link = collision.contact_links(model)[1]
         rot, pos = frames.rot[:, :, link], frames.pos[:, link]
         at_start = link_frames(model, local_maps(model), q)
         point = collision.touch(model, c, at_start).point
@@ -325,5 +325,5 @@ def test_the_touching_point_is_the_derivative_of_the_gap(gap_scene):
     _, (gap_rate, velocity) = jax.jit(
         lambda: jax.jvp(gap_and_material_point, (0.0,), (1.0,)), compiler_options=FAST_COMPILE
     )()
-    expected = jnp.einsum("ik,ik->k", c.normal, velocity)
+    expected = jnp.einsum("ik,ik->k", c.planes.normal, velocity)
     np.testing.assert_allclose(gap_rate, expected, atol=1e-12)

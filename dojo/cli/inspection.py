@@ -59,7 +59,7 @@ def links(model: Model) -> list[str]:
 def geoms(model: Model) -> list[str]:
     """Geoms, and which of them can touch something."""
     t = model.topology
-    touching = {int(g) for group in t.contacts for g in (*group.geom, *group.plane)}
+    touching = {int(g) for group in t.contacts for g in (*group.first, *group.second)}
     lines = ["\nGeoms                          kind        link                   collides"]
     for g, kind in enumerate(t.geom_kind):
         link = t.link_names[t.geom_link[g]] if t.geom_link[g] >= 0 else "world"

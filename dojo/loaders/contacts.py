@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from typing import NamedTuple, get_args
 
 import mujoco
 import numpy as np
@@ -13,7 +14,10 @@ from dojo.loaders.unsupported import disabled
 from dojo.model.topology import WORLD, ContactGroup, FeatureKind, GeomKind
 
 _DISABLE = mujoco.mjtDisableBit
-_LARGER, _PLANES, _BODYS = 0, 1, 2
+_LARGER, _FIRSTS, _SECONDS = 0, 1, 2
+_KINDS = get_args(FeatureKind)
+# Geoms that collide with each other, simplest first.
+_ROUND: tuple[GeomKind, ...] = ("sphere", "capsule", "box")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,33 +40,60 @@ class _Feature:
     vertex: np.ndarray | None = None
 
 
+def _feature(kind: FeatureKind) -> _Feature:
+    """A row that is found during the simulation."""
+    return _Feature(kind, np.zeros((3, 3)), np.zeros(3))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """An entry of a ContactGroup: two of our geoms, and how they touch."""
+
+    first: int
+    second: int
+    feature: _Feature
+
+
+class _Row(NamedTuple):
+    """An entry, the pair that it comes from, and its row of the corners of meshes, or -1."""
+
+    pair: _Pair
+    entry: _Entry
+    vertex: int
+
+
 def read_contacts(
     m: mujoco.MjModel, geoms: Geoms, found: Findings
 ) -> tuple[tuple[ContactGroup, ...], dict[str, np.ndarray]]:
     """The contact groups, frictional ones first, and their parameters."""
-    rows: dict[tuple[bool, FeatureKind], list[tuple[_Pair, int, int, _Feature, int]]] = {}
+    rows: dict[tuple[bool, FeatureKind], list[_Row]] = {}
     vertices: list[np.ndarray] = []
     refused: list[str] = []
     for pair in _candidate_pairs(m, found):
         if pair.geom1 not in geoms.index or pair.geom2 not in geoms.index:
             continue
         first, second = geoms.index[pair.geom1], geoms.index[pair.geom2]
-        plane, body = (first, second) if geoms.kinds[first] == "plane" else (second, first)
-        if geoms.kinds[plane] != "plane" or geoms.link[plane] != WORLD:
+        kinds = geoms.kinds[first], geoms.kinds[second]
+        if kinds == ("plane", "plane"):
+            continue  # MuJoCo, too, lets planes pass through each other.
+        if "plane" in kinds:
+            entries = _on_plane(geoms, first, second, found)
+        else:
+            left_out = "body-body collision" in found.ignore
+            entries = None if left_out else _between_bodies(geoms, first, second)
+        if entries is None:
             refused.append(f"{geom_name(m, pair.geom1)}-{geom_name(m, pair.geom2)}")
             continue
-        if geoms.kinds[body] == "plane":
-            continue  # MuJoCo, too, lets planes pass through each other.
-        for feature in _features(geoms, body, found):
+        for entry in entries:
             row = -1
-            if feature.vertex is not None:
+            if entry.feature.vertex is not None:
                 row = len(vertices)
-                vertices.append(feature.vertex)
-            key = (pair.condim > 1, feature.kind)
-            rows.setdefault(key, []).append((pair, plane, body, feature, row))
+                vertices.append(entry.feature.vertex)
+            key = (pair.condim > 1, entry.feature.kind)
+            rows.setdefault(key, []).append(_Row(pair, entry, row))
     if refused:
         found.refuse("body-body collision", f"{len(refused)} pairs: {listing(refused)}")
-    order = sorted(rows, key=lambda key: (not key[0], key[1]))
+    order = sorted(rows, key=lambda key: (not key[0], _KINDS.index(key[1])))
     groups = tuple(_group(m, geoms, key, rows[key]) for key in order)
     return groups, {
         "mesh_vertices": np.array(vertices, dtype=float).reshape(-1, 3),
@@ -70,28 +101,53 @@ def read_contacts(
     }
 
 
+def _on_plane(geoms: Geoms, a: int, b: int, found: Findings) -> list[_Entry] | None:
+    """Features of the convex geom against the plane, None where the plane moves."""
+    plane, body = (a, b) if geoms.kinds[a] == "plane" else (b, a)
+    if geoms.link[plane] != WORLD:
+        return None
+    return [_Entry(plane, body, feature) for feature in _features(geoms, body, found)]
+
+
+def _between_bodies(geoms: Geoms, a: int, b: int) -> list[_Entry] | None:
+    """What two convex geoms can touch with, None where that is not known."""
+    if not {geoms.kinds[a], geoms.kinds[b]} <= set(_ROUND):
+        return None
+    # The simpler one has the points.
+    first, second = sorted((a, b), key=lambda g: (-_ROUND.index(geoms.kinds[g]), g))
+    kinds = geoms.kinds[first], geoms.kinds[second]
+    if kinds == ("box", "box"):
+        return [_Entry(first, second, _feature("boxes"))]
+    points = _PRIMITIVE_FEATURES[kinds[1]]
+    entries = [_Entry(first, second, dataclasses.replace(f, kind="closest")) for f in points]
+    if kinds == ("capsule", "capsule"):
+        others = [_Entry(second, first, dataclasses.replace(f, kind="closest")) for f in points]
+        return [*entries, *others, _Entry(first, second, _feature("capsules"))]
+    if kinds == ("box", "capsule"):
+        return [*entries, _Entry(first, second, _feature("edges"))]
+    return entries
+
+
 def _group(
-    m: mujoco.MjModel,
-    geoms: Geoms,
-    key: tuple[bool, FeatureKind],
-    rows: list[tuple[_Pair, int, int, _Feature, int]],
+    m: mujoco.MjModel, geoms: Geoms, key: tuple[bool, FeatureKind], rows: list[_Row]
 ) -> ContactGroup:
     mujoco_index = {i: g for g, i in geoms.index.items()}
 
-    def rule(plane: int, body: int) -> int:
-        ahead = m.geom_priority[mujoco_index[plane]] - m.geom_priority[mujoco_index[body]]
-        return _PLANES if ahead > 0 else _BODYS if ahead < 0 else _LARGER
+    def rule(first: int, second: int) -> int:
+        ahead = m.geom_priority[mujoco_index[first]] - m.geom_priority[mujoco_index[second]]
+        return _FIRSTS if ahead > 0 else _SECONDS if ahead < 0 else _LARGER
 
+    entries = [row.entry for row in rows]
     return ContactGroup(
         kind=key[1],
         frictional=key[0],
-        plane=np.array([plane for _, plane, _, _, _ in rows]),
-        geom=np.array([body for _, _, body, _, _ in rows]),
-        center_map=np.array([f.center_map for _, _, _, f, _ in rows]),
-        radius_map=np.array([f.radius_map for _, _, _, f, _ in rows]),
-        vertex=np.array([row for _, _, _, _, row in rows]),
-        friction_rule=np.array([rule(plane, body) for _, plane, body, _, _ in rows]),
-        pair=np.array([pair.explicit for pair, _, _, _, _ in rows]),
+        first=np.array([e.first for e in entries]),
+        second=np.array([e.second for e in entries]),
+        center_map=np.array([e.feature.center_map for e in entries]),
+        radius_map=np.array([e.feature.radius_map for e in entries]),
+        vertex=np.array([row.vertex for row in rows]),
+        friction_rule=np.array([rule(e.first, e.second) for e in entries]),
+        pair=np.array([row.pair.explicit for row in rows]),
     )
 
 

@@ -12,7 +12,11 @@ import numpy as np
 
 JointKind = Literal["free", "ball", "hinge", "slide"]
 GeomKind = Literal["plane", "sphere", "capsule", "ellipsoid", "cylinder", "box", "mesh"]
-FeatureKind = Literal["point", "ellipsoid", "disc"]
+# Features of a convex geom against a plane, and of pairs of bodies (dojo.physics.collision).
+FeatureKind = Literal["disc", "ellipsoid", "point", "closest", "capsules", "edges", "boxes"]
+PLANE_KINDS = ("disc", "ellipsoid", "point")
+# Contact candidates that an entry of a group stands for.
+ROWS = {"edges": 2, "boxes": 8}
 WORLD = -1
 
 Q_WIDTH = {"free": 7, "ball": 4, "hinge": 1, "slide": 1}
@@ -63,25 +67,37 @@ class Mesh(ContentHashed):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ContactGroup(ContentHashed):
-    """Contact candidates of one kind: features of a convex geom against a static plane.
+    """Contact candidates of one kind, between a first and a second geom.
 
-    A feature is a centre, `center_map @ size + vertex` in the geom's frame, and a support radius:
-    constant (`radius_map @ size`, kind "point"), that of an ellipsoid, or that of a disc across
-    the geom's z axis. All are linear in the geom's size, so sizes stay differentiable.
+    The first is a static plane and the second has a feature: a centre, `center_map @ size + vertex`
+    in the geom's frame, and a support radius: constant (`radius_map @ size`, kind "point"), that of
+    an ellipsoid, or that of a disc across the geom's z axis. Kind "closest": such a point against
+    a sphere, capsule or box. All are linear in the geoms' sizes, which stay differentiable. Kinds
+    "capsules" (two), "edges" (of a box against a capsule) and "boxes" (two) have no feature.
     """
 
     kind: FeatureKind
     frictional: bool
-    plane: np.ndarray  # (n,) geom index of the plane
-    geom: np.ndarray  # (n,) geom index of the convex body
+    first: np.ndarray  # (n,) geom index
+    second: np.ndarray  # (n,) geom index
     center_map: np.ndarray  # (n, 3, 3)
     radius_map: np.ndarray  # (n, 3)
     vertex: np.ndarray  # (n,) row of model.mesh_vertices, or -1
-    friction_rule: np.ndarray  # (n,) 0: the larger of both, 1: the plane's, 2: the body's
+    friction_rule: np.ndarray  # (n,) 0: the larger of both, 1: the first's, 2: the second's
     pair: np.ndarray  # (n,) row of model.pair_friction, or -1
 
     def __len__(self) -> int:
-        return len(self.geom)
+        return self.rows * len(self.second)
+
+    @property
+    def rows(self) -> int:
+        """Candidates an entry."""
+        return ROWS.get(self.kind, 1)
+
+    @property
+    def with_plane(self) -> bool:
+        """Whether the first geoms are planes."""
+        return self.kind in PLANE_KINDS
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -197,5 +213,7 @@ def _component_names(topology: Topology, width: dict[str, int]) -> tuple[str, ..
 
 def contact_geoms(topology: Topology) -> np.ndarray:
     """Geoms of each contact candidate, first and second body: (nc, 2)."""
-    pairs: list[Any] = [np.stack([g.plane, g.geom], axis=1) for g in topology.contacts]
+    pairs: list[Any] = [
+        np.repeat(np.stack([g.first, g.second], axis=1), g.rows, axis=0) for g in topology.contacts
+    ]
     return np.concatenate([*pairs, np.zeros((0, 2), int)]).astype(np.int32)

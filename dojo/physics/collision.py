@@ -1,219 +1,162 @@
-"""Gaps, contact points and frames of the contact candidates.
+"""Contact candidates: their gaps, points and frames.
 
-A candidate is a feature of a convex geom against a plane fixed in the world: a centre that moves
-with the link, and a support radius rho(m) with m the plane's normal in the geom's axes,
-
-    gap = n . centre - offset - rho(m),     touching point = centre - R grad rho(m).
-
-Spheres, capsules, corners: rho constant. Ellipsoid: |diag(size) m|. Rim of a cylinder: fixed
-corners, and for a step the arc within REACH of its lowest point at the step's start, r |m_xy|
-where m points into the arc. The arc stays with the body, so a rim that passes through flat within
-the step comes down on its corners, as a box does, and not at a point that ran to the other side.
+A candidate is a place where two geoms may touch. Which feature of the bodies it stands for is
+settled at the start of a step; its gap is evaluated exactly wherever the step ends. The kinds are
+those of `ContactGroup`: features of convex geoms against fixed planes (`planes`), points and
+segments of rounded bodies (`rounded`), faces and edges of boxes (`boxes`).
 """
 
 import functools
-import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dojo.math import rotations
-from dojo.math.vectors import (
-    at_least,
-    cross,
-    dot,
-    matmat,
-    matvec,
-    matvec_t,
-    safe_norm,
-)
+from dojo.math.vectors import at_least, cross, dot
 from dojo.model.model import Model
-from dojo.model.topology import ContactGroup, Topology
+from dojo.model.topology import ContactGroup, Topology, contact_geoms
+from dojo.physics import boxes, planes, rounded
+from dojo.physics.boxes import Facets
 from dojo.physics.kinematics import Frames
-
-# Half width [rad] of the arc of a rim that a step can touch with: rims that turn less within a
-# step do not penetrate. Within BLUNT of standing flat [rad] the arc shrinks into the centre.
-REACH, BLUNT = 0.2, 0.01
-# Sine of a rim's tilt between which its corners retreat to the centre: a rolling rim is round.
-ROUND_START, ROUND_END = 0.7, 0.95
+from dojo.physics.planes import Bodies, OnPlanes, Touch
+from dojo.physics.rounded import Edges
 
 
 class Candidates(NamedTuple):
     """Contact candidates with everything that is constant over a step."""
 
-    center: Array  # (3, nc) [m] in the link frame
-    radius: Array  # (nc,) [m] of constant supports
-    size: Array  # (3, nc) [m] of the geom
-    rot: Array  # (3, 3, nc) geom in link
-    normal: Array  # (3, nc) of the plane, world
-    frame: Array  # (3, 3, nc) columns n, t1, t2, world
-    offset: Array  # (nc,) [m] of the plane along its normal
     friction: Array  # (nc_friction,)
-    # Middle of the arcs of rims, (2, nc) over the radius; None: the lowest points of each pose.
-    anchor: Array | None
-
-
-class Touch(NamedTuple):
-    """Candidates at one pose."""
-
-    gap: Array  # (nc,) [m]
-    point: Array  # (3, nc) touching point of the convex geom, world
+    planes: OnPlanes
+    # What is settled of pairs of bodies at the start of a step, group by group.
+    pairs: tuple[Facets | Edges | None, ...] | None
+    frame: Array  # (3, 3, nc) columns n, t1, t2 at the start of a step, world; see `framed`
 
 
 def candidates(model: Model) -> Candidates:
-    """Evaluate the features with the model's geometry."""
-    groups = model.topology.contacts
-    geom = _joined(groups, "geom")
-    plane = _joined(groups, "plane")
-    size = model.geom_size[geom].T
-    rot = rotations.to_matrix(rotations.normalize(model.geom_quat[geom].T))
-    plane_rot = rotations.to_matrix(rotations.normalize(model.geom_quat[plane].T))
-    normal = plane_rot[:, 2]
-    center_map = jnp.asarray(np.moveaxis(_joined(groups, "center_map"), 0, -1), model.dtype)
-    radius_map = jnp.asarray(_joined(groups, "radius_map").T, model.dtype)
-    local = matvec(center_map, size) + _vertices(model, _joined(groups, "vertex"))
-    return Candidates(
-        center=model.geom_pos[geom].T + matvec(rot, local),
-        radius=dot(radius_map, size),
-        size=size,
-        rot=rot,
-        normal=normal,
-        frame=jnp.stack([normal, plane_rot[:, 0], plane_rot[:, 1]], axis=1),
-        offset=dot(normal, model.geom_pos[plane].T),
-        friction=_friction(model, groups),
-        anchor=None,
-    )
+    """The candidates with the model's geometry, not yet those of a step."""
+    fixed = planes.on_planes(model)
+    return Candidates(_friction(model), fixed, None, fixed.frame)
 
 
-def _joined(groups: tuple[ContactGroup, ...], field: str) -> np.ndarray:
-    empty = {"center_map": np.zeros((0, 3, 3)), "radius_map": np.zeros((0, 3))}
-    start = empty.get(field, np.zeros(0, dtype=int))
-    return np.concatenate([start, *[getattr(g, field) for g in groups]])
+def anchored(model: Model, c: Candidates, frames: Frames | Bodies, ahead: Frames) -> Candidates:
+    """Candidates for a step from these link poses, to about those `ahead`."""
+    bodies = _bodies(frames)
+    settled = _settled(model, bodies, _bodies(ahead))
+    return c._replace(planes=planes.anchored(model, c.planes, bodies.second), pairs=settled)
+
+
+def _bodies(frames: Frames | Bodies) -> Bodies:
+    return frames if isinstance(frames, Bodies) else Bodies(frames, frames)
+
+
+def framed(model: Model, c: Candidates, at: Touch) -> Candidates:
+    """Candidates with their frames where they touch like this."""
+    groups = _pair_groups(model.topology)
+    if not groups:
+        return c._replace(frame=c.planes.frame)
+    of_pair = ~_of_plane(model.topology)
+    turned = tangent_frame(at.normal[:, of_pair])
+    return c._replace(frame=_arranged(model.topology, [c.planes.frame, turned]))
+
+
+def _settled(model: Model, bodies: Bodies, ahead: Bodies) -> tuple[Facets | Edges | None, ...]:
+    """What is constant of each group of pairs over a step."""
+    found: list[Facets | Edges | None] = []
+    for group in _pair_groups(model.topology):
+        if group.kind == "boxes":
+            found.append(boxes.facets(model, group, bodies, ahead))
+        else:
+            found.append(rounded.edges(model, group, bodies) if group.kind == "edges" else None)
+    return tuple(found)
+
+
+def touch(model: Model, c: Candidates, frames: Frames | Bodies) -> Touch:
+    """Gaps, touching points and normals at these link poses."""
+    bodies = _bodies(frames)
+    parts = [planes.touch(model, c.planes, bodies.second), *_pair_touches(model, c, bodies)]
+    return Touch(*(_arranged(model.topology, list(field)) for field in zip(*parts, strict=True)))
+
+
+def _pair_touches(model: Model, c: Candidates, bodies: Bodies) -> list[Touch]:
+    settled = _settled(model, bodies, bodies) if c.pairs is None else c.pairs
+    found = []
+    for group, at in zip(_pair_groups(model.topology), settled, strict=True):
+        match at:
+            case Facets():
+                found.append(boxes.touch(model, group, at, bodies))
+            case Edges():
+                found.append(rounded.on_edges(model, group, at, bodies))
+            case None:
+                kind = rounded.closest if group.kind == "closest" else rounded.capsules
+                found.append(kind(model, group, bodies))
+    return found
+
+
+@functools.lru_cache(maxsize=64)
+def _pair_groups(topology: Topology) -> tuple[ContactGroup, ...]:
+    """The groups of pairs of bodies."""
+    return tuple(g for g in topology.contacts if not g.with_plane)
+
+
+def _arranged(topology: Topology, parts: list[Array]) -> Array:
+    """What planes (..., n) and pairs (..., k) have, in the order of the candidates (..., nc)."""
+    if len(parts) == 1:
+        return parts[0]
+    whole, order = jnp.concatenate(parts, axis=-1), _order(topology)
+    return whole if (np.diff(order) == 1).all() else whole[..., order]
+
+
+@functools.lru_cache(maxsize=64)
+def _order(topology: Topology) -> np.ndarray:
+    """Where each candidate stands when those with planes come first, (nc,)."""
+    return np.argsort(np.argsort(~_of_plane(topology), kind="stable"), kind="stable")
+
+
+def _of_plane(topology: Topology) -> np.ndarray:
+    """Which candidates are with planes, (nc,)."""
+    return np.concatenate([np.full(len(g), g.with_plane) for g in topology.contacts])
 
 
 def contact_links(model: Model) -> np.ndarray:
-    """Link of the convex body of each candidate, (nc,)."""
-    return model.topology.geom_link[_joined(model.topology.contacts, "geom")]
+    """Links of the first and second body of each candidate, -1 the world: (2, nc)."""
+    return model.topology.geom_link[contact_geoms(model.topology).T]
 
 
-def _vertices(model: Model, row: np.ndarray) -> Array:
-    if not len(model.mesh_vertices):
-        return jnp.zeros((3, len(row)), model.dtype)
-    return jnp.where(row >= 0, model.mesh_vertices[np.maximum(row, 0)].T, 0.0)
+def contact_moves(model: Model) -> Array:
+    """How a degree of freedom moves the second body against the first: 1, 0 or -1, (nv, nc)."""
+    moves = model.topology.moves.astype(int)
+    first, second = contact_links(model)
+    return jnp.asarray((moves[second] - moves[first]).T, model.dtype)
 
 
-def _friction(model: Model, groups: tuple[ContactGroup, ...]) -> Array:
+def _friction(model: Model) -> Array:
     """Coefficients after MuJoCo's combination rule; floored, the cone needs an interior."""
-    groups = tuple(g for g in groups if g.frictional)
-    plane = model.geom_friction[_joined(groups, "plane")]
-    body = model.geom_friction[_joined(groups, "geom")]
-    rule, pair = _joined(groups, "friction_rule"), _joined(groups, "pair")
-    mu = jnp.where(rule == 0, jnp.maximum(plane, body), jnp.where(rule == 1, plane, body))
+    first, second, rule, pair = (
+        np.concatenate([np.zeros(0, int), *[getattr(g, field).repeat(g.rows) for g in groups]])
+        for groups in [[g for g in model.topology.contacts if g.frictional]]
+        for field in ("first", "second", "friction_rule", "pair")
+    )
+    a, b = model.geom_friction[first], model.geom_friction[second]
+    mu = jnp.where(rule == 0, jnp.maximum(a, b), jnp.where(rule == 1, a, b))
     if len(model.pair_friction):
         mu = jnp.where(pair >= 0, model.pair_friction[np.maximum(pair, 0)], mu)
     return jnp.maximum(mu, 1e-8)
 
 
-def anchored(model: Model, c: Candidates, frames: Frames) -> Candidates:
-    """Candidates for a step from these link poses: what they are of a rim, fixed to the body."""
-    if not _rim_corners(model.topology).any():
-        return c._replace(anchor=jnp.zeros((2, len(c.radius)), model.dtype))
-    normal = _local_normal(model, c, frames)
-    steep = (safe_norm(normal[:2]) - ROUND_START) / (ROUND_END - ROUND_START)
-    t = jnp.clip(steep, 0.0, 1.0)
-    corner = c.size[0] * jnp.asarray(_rim_corners(model.topology), model.dtype)
-    center = c.center - matvec(c.rot, corner * t * t * (3.0 - 2.0 * t))
-    return c._replace(center=center, anchor=_lowest(normal))
+def tangent_frame(normal: Array) -> Array:
+    """Columns n, t1, t2 for normals (3, n), as MuJoCo chooses them: (3, 3, n)."""
+    upright = jnp.abs(normal[1]) < 0.5
+    one, zero = jnp.ones_like(normal[0]), jnp.zeros_like(normal[0])
+    guide = jnp.where(upright, jnp.stack([zero, one, zero]), jnp.stack([zero, zero, one]))
+    t1 = guide - normal * dot(normal, guide)
+    t1 = t1 / jnp.sqrt(at_least(dot(t1, t1), 0.1))
+    return jnp.stack([normal, t1, cross(normal, t1)], axis=1)
 
 
-def _local_normal(model: Model, c: Candidates, frames: Frames) -> Array:
-    """The planes' normals in the axes of the geoms, (3, nc)."""
-    return matvec_t(matmat(frames.rot[:, :, contact_links(model)], c.rot), c.normal)
-
-
-@functools.lru_cache(maxsize=64)
-def _rim_corners(topology: Topology) -> np.ndarray:
-    """Place of the corners of rims across the axis, over the radius; zero for others: (3, nc)."""
-    groups = topology.contacts
-    across = _joined(groups, "center_map")[:, :, 0].T * np.array([[1.0], [1.0], [0.0]])
-    kinds = [topology.geom_kind[geom] for geom in _joined(groups, "geom")]
-    return across * np.array([kind == "cylinder" for kind in kinds], dtype=float)
-
-
-def _lowest(m: Array) -> Array:
-    """Azimuth (2, n) of m, shrunk within BLUNT: t^2 (6 - 8 t + 3 t^2), t = |m_xy| / BLUNT."""
-    s = safe_norm(m[:2])
-    t = jnp.minimum(s / BLUNT, 1.0)
-    blunt = t < 1
-    return m[:2] * jnp.where(blunt, t * (6 - t * (8 - 3 * t)) / BLUNT, 1 / at_least(s, BLUNT))
-
-
-def touch(model: Model, c: Candidates, frames: Frames) -> Touch:
-    """Gaps and touching points at these link poses."""
-    link = contact_links(model)
-    pose = Frames(frames.pose[:, :, link])
-    center = pose.pos + matvec(pose.rot, c.center)
-    if c.anchor is None:
-        c = c._replace(anchor=_lowest(_local_normal(model, c, frames)))
-    radius, arm = _supports(model, c, pose.rot)
-    gap = dot(c.normal, center) - c.offset - radius
-    return Touch(gap, center - arm)
-
-
-def _supports(model: Model, c: Candidates, rot: Array) -> tuple[Array, Array]:
-    """Support radius (nc,) and its gradient in the world (3, nc), kind by kind."""
-    assert c.anchor is not None
-    radii, arms = [], []
-    for group, part in _parts(model.topology):
-        if group.kind == "point":
-            radii.append(c.radius[part])
-            arms.append(c.radius[part] * c.normal[:, part])
-            continue
-        axes = matmat(rot[:, :, part], c.rot[:, :, part])
-        local = matvec_t(axes, c.normal[:, part])
-        if group.kind == "ellipsoid":
-            radius, gradient = _ellipsoid(c.size[:, part], local)
-        else:
-            radius, gradient = _arc(c.size[0, part] * c.anchor[:, part], local)
-        radii.append(radius)
-        arms.append(matvec(axes, gradient))
-    zero = jnp.zeros((0,), model.dtype)
-    return jnp.concatenate([zero, *radii]), jnp.concatenate([zero[None].repeat(3, 0), *arms], 1)
-
-
-def _parts(topology: Topology) -> Iterator[tuple[ContactGroup, slice]]:
-    start = 0
-    for group in topology.contacts:
-        yield group, slice(start, start + len(group))
-        start += len(group)
-
-
-def _ellipsoid(size: Array, m: Array) -> tuple[Array, Array]:
-    radius = safe_norm(size * m)
-    return radius, size * size * m / radius
-
-
-def _arc(middle: Array, m: Array) -> tuple[Array, Array]:
-    """Support of the arc within REACH of `middle` (2, n) [m], and the point that has it."""
-    radius = safe_norm(middle)
-    u = middle / at_least(radius)
-    x, y = u[0] * m[0] + u[1] * m[1], u[0] * m[1] - u[1] * m[0]
-    s = safe_norm(m[:2])
-    inside = (x >= math.cos(REACH) * s) & (s > 0)
-    length = at_least(s)
-    cosine = jnp.where(inside, x / length, math.cos(REACH))
-    sine = jnp.where(inside, y / length, jnp.where(y < 0, -math.sin(REACH), math.sin(REACH)))
-    across = [u[0] * cosine - u[1] * sine, u[1] * cosine + u[0] * sine, jnp.zeros_like(s)]
-    point = radius * jnp.stack(across)
-    return dot(point, m), point
-
-
-def contact_points(c: Candidates, at: Touch) -> Array:
+def contact_points(at: Touch) -> Array:
     """Midpoints between the two surfaces, (3, nc): where impulses act."""
-    return at.point - 0.5 * at.gap * c.normal
+    return at.point - 0.5 * at.gap * at.normal
 
 
 def screws(point: Array, direction: Array) -> Array:

@@ -283,11 +283,12 @@ def forward_kinematics(model: Model, q: Array) -> Poses:
     return Poses(frames.pos.T, jnp.moveaxis(frames.rot, -1, 0))
 
 
-def geom_frames(model: Model, frames: Frames) -> Frames:
-    """World poses of the geoms, (3, ng) and (3, 3, ng)."""
-    link = model.topology.geom_link
-    local_rot = rotations.to_matrix(rotations.normalize(model.geom_quat.T))
-    local = Frames.of(local_rot, model.geom_pos.T)
+def geom_frames(model: Model, frames: Frames, geoms: np.ndarray | None = None) -> Frames:
+    """World poses of these geoms, all if None: (3, k) and (3, 3, k)."""
+    chosen = slice(None) if geoms is None else geoms
+    link = model.topology.geom_link[chosen]
+    local_rot = rotations.to_matrix(rotations.normalize(model.geom_quat[chosen].T))
+    local = Frames.of(local_rot, model.geom_pos[chosen].T)
     if not model.topology.nl:
         return local
     pose = _composed(frames.pose[:, :, np.maximum(link, 0)], local.pose)

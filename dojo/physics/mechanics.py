@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from dojo.math.vectors import add_diagonal, contract, diagonal, solve_positive
@@ -22,8 +21,9 @@ from dojo.physics.collision import (
     Touch,
     anchored,
     candidates,
-    contact_links,
+    contact_moves,
     contact_points,
+    framed,
     screws,
     touch,
 )
@@ -34,7 +34,6 @@ from dojo.physics.inertia import (
     joint_forces,
     joint_space,
     mass_matrix_at,
-    work_of,
 )
 from dojo.physics.interval import Interval, interval, interval_derivative
 from dojo.physics.kinematics import (
@@ -93,17 +92,19 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
     axes = motion_axes(model, maps, frames)
     mass = mass_matrix_at(model, frames, axes)
     inertia = diagonal(mass)
-    contacts = anchored(model, candidates(model), frames)
-    now = touch(model, contacts, frames)
-    point = contact_points(contacts, now)
-    gap = jnp.concatenate([now.gap, limit_gap(model, q)])
     passive = passive_impulse(model, q, inertia) + actuator_impulse(model, q, v, u, inertia)
     external = external_impulse(model, centers_of_mass(model, frames), wrench)
     constant = passive.constant + joint_forces(model, axes, external)
     momentum = contract(mass, v)
     # A start of searches: drag that drives could leave no factor.
     resistance = add_diagonal(mass, jnp.maximum(passive.drag, 0.0))
-    unhindered = solve_positive(resistance, momentum + constant)
+    unhindered = jax.lax.stop_gradient(solve_positive(resistance, momentum + constant))
+    ahead = frames_ahead(model, maps, q, frames, unhindered)
+    contacts = anchored(model, candidates(model), frames, ahead)
+    now = touch(model, contacts, frames)
+    contacts = framed(model, contacts, now)
+    point = contact_points(now)
+    gap = jnp.concatenate([now.gap, limit_gap(model, q)])
     work = contact_work(model, contacts, point, axes)
     approach = contract(v, work)[: len(now.gap)]
     return Node(
@@ -121,8 +122,15 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
         weight=nearness(now.gap, model.timestep * approach),
         gap=gap,
         target=jnp.minimum(0.0, gap + model.timestep * RECOVERY_SPEED),
-        unhindered=jax.lax.stop_gradient(unhindered),
+        unhindered=unhindered,
     )
+
+
+def frames_ahead(model: Model, maps: LocalMaps, q: Array, frames: Frames, v: Array) -> Frames:
+    """Link poses that a step at velocity v leads to, `frames` where nobody asks for them."""
+    if all(group.with_plane for group in model.topology.contacts):
+        return frames
+    return link_frames(model, maps, integrate(model, q, model.timestep * v))
 
 
 def nearness(gap: Array, change: Array) -> Array:
@@ -155,9 +163,9 @@ def contact_work(model: Model, contacts: Candidates, point: Array, axes: Array) 
     sides = point[:, :nf]
     points = jnp.concatenate([point, sides, sides], axis=1)
     directions = jnp.concatenate([frame[:, 0], frame[:, 1, :nf], frame[:, 2, :nf]], axis=1)
-    links = contact_links(model)
-    links = np.concatenate([links, links[:nf], links[:nf]])
-    return work_of(model, links, screws(points, directions), axes)
+    moves = contact_moves(model)
+    moves = jnp.concatenate([moves, moves[:, :nf], moves[:, :nf]], axis=1)
+    return contract(axes.T, screws(points, directions)) * moves
 
 
 def balance(model: Model, node: Node, trial: Trial, v: Array) -> Array:
@@ -217,8 +225,8 @@ def differentiate(model: Model, node: Node, trial: Trial, v: Array) -> Derivativ
     """Evaluate the derivatives at a trial velocity."""
     blocks = interval_derivative(model, node.frames, trial.frames, trial.interval.turn)
     axes = step_axes(model, trial.axes, model.timestep * v)
-    screw = screws(trial.touch.point, node.contacts.normal)
-    gap = work_of(model, contact_links(model), screw, axes)
+    screw = screws(trial.touch.point, trial.touch.normal)
+    gap = contract(axes.T, screw) * contact_moves(model)
     return Derivative(blocks.full(), axes, model.timestep * gap)
 
 

@@ -27,9 +27,9 @@ from dojo.math.vectors import (
     solve_positive,
 )
 from dojo.model.model import Model
-from dojo.model.topology import Topology, contact_geoms
+from dojo.model.topology import WORLD, Topology, contact_geoms
 from dojo.physics import mechanics
-from dojo.physics.collision import contact_points
+from dojo.physics.collision import contact_points, framed
 from dojo.physics.forces import Impulse
 from dojo.physics.inertia import mass_matrix_at
 from dojo.physics.limits import limit_table
@@ -59,7 +59,7 @@ def for_impacts(model: Model) -> Model:
 
 def arrival(model: Model, node: Node, trial: Trial) -> Node:
     """The node at the end of a step, without forces: contacts and limits at q_{k+1}."""
-    point = contact_points(node.contacts, trial.touch)
+    point, contacts = contact_points(trial.touch), framed(model, node.contacts, trial.touch)
     zero = jnp.zeros(model.nv, model.dtype)
     return node._replace(
         q=trial.q,
@@ -68,7 +68,8 @@ def arrival(model: Model, node: Node, trial: Trial) -> Node:
         mass=mass_matrix_at(model, trial.frames, trial.axes),
         impulse=Impulse(zero, zero),
         point=point,
-        work=mechanics.contact_work(model, node.contacts, point, trial.axes),
+        contacts=contacts,
+        work=mechanics.contact_work(model, contacts, point, trial.axes),
         weight=jnp.ones_like(node.weight),
         gap=jnp.concatenate([trial.touch.gap, node.gap[len(trial.touch.gap) :]]),
     )
@@ -131,11 +132,17 @@ def strikes(
 
 @functools.lru_cache(maxsize=64)
 def _together(topology: Topology) -> np.ndarray:
-    """Which rows and contacts belong to one mechanism, (nc + 2 nlimit, nc)."""
-    root = topology.ancestor.argmax(axis=1)
-    geom = contact_geoms(topology)[:, 1]
-    contacts = root[topology.geom_link[geom]]
-    rows = np.concatenate([contacts, root[np.tile(topology.limited, 2)]])
+    """Which rows and contacts belong to one mechanism, (nc + 2 nlimit, nc).
+
+    Mechanisms that may touch each other count as one.
+    """
+    mechanism = np.append(topology.ancestor[:-1].argmax(axis=1), WORLD)
+    first, second = mechanism[topology.geom_link[contact_geoms(topology).T]]
+    for a, b in zip(first, second, strict=True):
+        if a != b and WORLD not in (mechanism[a], mechanism[b]):
+            mechanism[mechanism == mechanism[b]] = mechanism[a]
+    contacts = mechanism[np.where(second == WORLD, first, second)]
+    rows = np.concatenate([contacts, mechanism[np.tile(topology.limited, 2)]])
     return (rows[:, None] == contacts).astype(float)
 
 

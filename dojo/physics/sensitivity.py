@@ -13,14 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dojo.math.spatial import force_matrix
-from dojo.math.vectors import add_diagonal, contract, cross, diagonal, eye, skew, total
+from dojo.math.spatial import force_cross, force_matrix
+from dojo.math.vectors import add_diagonal, contract, diagonal, eye, skew, total
 from dojo.model.model import Model
 from dojo.physics.collision import (
     anchored,
     candidates,
     contact_links,
+    contact_moves,
     contact_points,
+    framed,
     screws,
     touch,
 )
@@ -31,11 +33,24 @@ from dojo.physics.inertia import (
     joint_space,
     mass_matrix_at,
     spatial_inertia,
-    work_of,
 )
 from dojo.physics.kinematics import Frames, displace, integration_rates
-from dojo.physics.mechanics import RECOVERY_SPEED, Derivative, Node, Trial, nearness, padded
-from dojo.physics.tree_rates import joint_forces_rate, momentum_rate, velocity_rate
+from dojo.physics.mechanics import (
+    RECOVERY_SPEED,
+    Derivative,
+    Node,
+    Trial,
+    frames_ahead,
+    nearness,
+    padded,
+)
+from dojo.physics.planes import Bodies
+from dojo.physics.tree_rates import (
+    joint_axes_rate,
+    joint_forces_rate,
+    momentum_rate,
+    velocity_rate,
+)
 
 
 class Solved(NamedTuple):
@@ -63,11 +78,14 @@ class Rates(NamedTuple):
 
 
 class _Local(NamedTuple):
-    """How candidates answer the twist of their link at the start of the step."""
+    """How candidates answer the twist of their second body against the first at the start.
+
+    When both move as one, points and frames move along and gaps stay as they are.
+    """
 
     gap: Array  # (6, nc) at the start
-    point: Array  # (6, 3, nc)
     end: Array  # (6, nc) the gap at the end, with the end pose held
+    screws: Array  # (3, 6, 6, nc) of n, t1 and t2 through the point
 
 
 def rates(model: Model, at: Solved) -> Rates:
@@ -76,13 +94,19 @@ def rates(model: Model, at: Solved) -> Rates:
     nc, nf = node.weight.shape[0], node.contacts.friction.shape[0]
     carried = _carried(model, at)
     local, links = _local(model, node, trial), contact_links(model)
+    moves = contact_moves(model)
     # What is asked for, min(0, gap + h speed), follows the gap of a violated bound.
     follows = (node.gap + h * RECOVERY_SPEED < 0).astype(model.dtype)
-    start = work_of(model, links, local.end - follows[:nc] * local.gap, node.axes)
-    end = work_of(model, links, screws(trial.touch.point, node.contacts.normal), carried)
-    frame, point = node.contacts.frame[..., :nf], (node.point[:, :nf], local.point[..., :nf])
+    start = contract(node.axes.T, local.end - follows[:nc] * local.gap)
+    end = contract(carried.T, screws(trial.touch.point, trial.touch.normal))
     sides = [
-        velocity_rate(model, links[:nf], node.axes, at.v, (point[0], frame[:, k], point[1]))
+        velocity_rate(
+            model,
+            links[:, :nf],
+            node.axes,
+            at.v,
+            (_screw(node, k)[:, :nf], local.screws[k, ..., :nf]),
+        )
         for k in (1, 2)
     ]
     pulled_q, pulled_v = _pull_rates(model, at, local)
@@ -93,7 +117,7 @@ def rates(model: Model, at: Solved) -> Rates:
         balance_q=_flow_rate(model, at, carried) - momentum - impulse_q - pulled_q,
         balance_v=-node.mass - pulled_v,
         balance_u=-impulse_u,
-        gap_q=start + end,
+        gap_q=(start + end) * moves,
         slip_q=jnp.stack(sides, axis=1),
         limit_q=1.0 - follows[nc:],
     )
@@ -170,42 +194,56 @@ def _impulse_rates(model: Model, at: Solved) -> tuple[Array, Array]:
     return by_q + joint_q, by_u
 
 
+def _screw(node: Node, k: int) -> Array:
+    """Screws (6, nc) of a direction of the contact frames, 0 to 2, through the points."""
+    return screws(node.point, node.contacts.frame[:, k])
+
+
 def _local(model: Model, node: Node, trial: Trial) -> _Local:
     still = candidates(model)
+    ahead = frames_ahead(model, node.maps, node.q, node.frames, node.unhindered)
 
-    def at_start(frames: Frames) -> tuple[Array, Array, Array]:
-        contacts = anchored(model, still, frames)
-        now, end = touch(model, contacts, frames), touch(model, contacts, trial.frames)
-        return now.gap, contact_points(contacts, now), end.gap
+    def at_start(second: Frames) -> tuple[Array, Array, Array]:
+        bodies = Bodies(node.frames, second)
+        contacts = anchored(model, still, bodies, ahead)
+        now, end = touch(model, contacts, bodies), touch(model, contacts, trial.frames)
+        at = node._replace(contacts=framed(model, contacts, now), point=contact_points(now))
+        return now.gap, end.gap, jnp.stack([_screw(at, k) for k in range(3)])
 
     def along(twist: Array) -> tuple[Array, Array, Array]:
         return jax.jvp(at_start, (node.frames,), (node.frames.moved_by(twist),))[1]
 
-    return _Local(*jax.vmap(along)(eye(model.dtype, 6)))
+    gap, end, screw = jax.vmap(along)(eye(model.dtype, 6))
+    return _Local(gap, end, jnp.moveaxis(screw, 0, 1))
 
 
 def _pull_rates(model: Model, at: Solved, local: _Local) -> tuple[Array, Array]:
     """Rates of what contact impulses do to the balance, by q_k and by v_k: (nv, nv) each."""
     node, h = at.node, model.timestep
     nc, nf = node.weight.shape[0], node.contacts.friction.shape[0]
-    links, frame = contact_links(model), node.contacts.frame
-    gamma, b = at.gamma[:nc], padded(at.b[:, :nf], nc)
-    force = node.weight * (frame[:, 0] * gamma + frame[:, 1] * b[0] + frame[:, 2] * b[1])
-    torque = cross(jnp.moveaxis(local.point, 1, 0), force[:, None])
-    blocks = jnp.concatenate([torque, jnp.zeros_like(torque)])
-    on_links = jnp.asarray(np.eye(model.topology.nl)[links], model.dtype)
-    wrench = contract(screws(node.point, force), on_links)
-    blocks = contract(blocks.reshape(36, nc), on_links).reshape(6, 6, -1)
-    by_q = joint_forces_rate(model, node.axes, wrench, blocks)
+    links, b = contact_links(model), padded(at.b[:, :nf], nc)
+    impulse = node.weight * jnp.stack([at.gamma[:nc], b[0], b[1]])
+    wrench = total(impulse[:, None] * jnp.stack([_screw(node, k) for k in range(3)]))
+    answer = total(impulse[:, None, None] * local.screws)
+    moves = jnp.asarray(model.topology.moves, model.dtype)
+    first, second = (jnp.asarray(np.eye(model.topology.nl + 1)[k, :-1], model.dtype) for k in links)
+    by_q = joint_axes_rate(model, node.axes, contract(wrench, second - first))
+    # The wrenches' own rates (6, nc, nv): with the first body, and with the second against it.
+    own, apart = moves[links[0]], contact_moves(model).T
+    along = force_cross(node.axes[:, None], wrench[..., None]) * own
+    rate = along + contract(answer.transpose(1, 2, 0), node.axes) * apart
+    on_dofs = node.axes.T[..., None] * apart.T[:, None]
+    by_q = by_q + contract(on_dofs.reshape(model.nv, -1), rate.reshape(-1, model.nv))
     # The share that acts, where it fades with the distance.
     work = node.work
-    whole = work[:, :nc] * gamma
+    whole = work[:, :nc] * at.gamma[:nc]
     sides = work[:, nc : nc + nf] * at.b[0, :nf] + work[:, nc + nf :] * at.b[1, :nf]
     whole = whole + padded(sides, nc)
     approach = contract(node.v, work[:, :nc])
     by_gap, by_change = _nearness_rates(node.gap[:nc], h * approach)
-    normal = velocity_rate(model, links, node.axes, node.v, (node.point, frame[:, 0], local.point))
-    share = by_gap * work_of(model, links, local.gap, node.axes) + h * by_change * normal
+    normal = velocity_rate(model, links, node.axes, node.v, (_screw(node, 0), local.screws[0]))
+    by_gap = by_gap * contract(node.axes.T, local.gap) * contact_moves(model)
+    share = by_gap + h * by_change * normal
     return by_q + contract(whole, share.T), contract(whole, (h * by_change * work[:, :nc]).T)
 
 

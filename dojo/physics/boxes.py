@@ -1,0 +1,317 @@
+"""Pairs of boxes: which way they are apart, and the up to eight points where they touch.
+
+Two convex polyhedra that are apart are so along the normal of a face, across two edges, or along
+the line between their nearest points. That axis is chosen at the start of a step and moves with the
+bodies then: a face with its box, two edges with theirs. Across a face the boxes touch where the
+face that looks back at it lies over it: at the corners of the polygon that both cover.
+
+The gap of a point is its distance from the plane of the other box's face, that of two edges the
+distance of their lines, signed, exact at any pose. Source of the test by axes: Gottschalk, Lin,
+Manocha, OBBTree, SIGGRAPH 1996.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from dojo.math.vectors import at_least, cross, dot, matvec, matvec_t, safe_norm, total
+from dojo.model.model import Model
+from dojo.model.topology import ROWS, ContactGroup
+from dojo.physics.kinematics import geom_frames
+from dojo.physics.planes import IDLE, Bodies, Touch
+from dojo.physics.segments import Segment, edges_of, nearest
+
+POINTS = ROWS["boxes"]
+# Edges this near to parallel [sine] have no axis of their own: faces or corners do for them.
+_PARALLEL = 1e-3
+# What other axes must be better than those of faces by, over the boxes' size: two boxes that stand
+# on each other do so by their faces. Corners this near to the border of a face are on it.
+_ALIKE = 1e-7
+_SIGNS = np.array([[x, y, z] for x in (-1.0, 1) for y in (-1.0, 1) for z in (-1.0, 1)]).T
+# Corners of a face in units of its half sides, one after the other round it.
+_ROUND = np.array([[1.0, -1, -1, 1], [1, 1, -1, -1]])
+# The axes: three faces of the first box, three of the second, nine pairs of edges, the line between
+# the nearest points.
+_FACES1, _FACES2, _EDGES, _LINE = slice(0, 3), slice(3, 6), slice(6, 15), 15
+
+
+class Axes(NamedTuple):
+    """Directions from box 1 to box 2, (3, k, n) each: `n1 + n2 + u1 x w2` over its length.
+
+    n1 and u1 are fixed to box 1, n2 and w2 to box 2.
+    """
+
+    n1: Array
+    n2: Array
+    u1: Array
+    w2: Array
+
+
+class Facets(NamedTuple):
+    """Points where pairs of boxes may touch, with everything that is constant over a step."""
+
+    axis: Axes  # (3, 1, n)
+    point1: Array  # (3, POINTS, n) in the frame of the first box
+    point2: Array  # (3, POINTS, n) in that of the second
+    idle: Array  # (POINTS, n) bool: stands for nothing
+
+
+class _Box(NamedTuple):
+    """Boxes in the world."""
+
+    pos: Array  # (3, n)
+    rot: Array  # (3, 3, n)
+    size: Array  # (3, n) half sides
+
+    def reach(self, direction: Array) -> Array:
+        """Half the extent along directions (3, k, n): (k, n)."""
+        return dot(jnp.abs(self.inwards(direction)), self.size[:, None])
+
+    def outwards(self, x: Array) -> Array:
+        """Vectors (3, k, n) of the box's frame in the world."""
+        return matvec(self.rot[:, :, None], x)
+
+    def inwards(self, x: Array) -> Array:
+        """Vectors (3, k, n) of the world in the box's frame."""
+        return matvec_t(self.rot[:, :, None], x)
+
+
+def touch(model: Model, group: ContactGroup, at: Facets, bodies: Bodies) -> Touch:
+    """Gaps, points and normals at these link poses, the eight of a pair one after the other."""
+    one, two = _boxes(model, group, bodies)
+    normal = _turned(at.axis, one, two)
+    point1 = one.pos[:, None] + one.outwards(at.point1)
+    point2 = two.pos[:, None] + two.outwards(at.point2)
+    gap = dot(normal, point2 - point1)
+    # Where the line of the force meets box 2: under the point of box 1 on a face of box 2; where
+    # two edges come nearest; else the point of box 2.
+    u, w = one.outwards(at.axis.u1), two.outwards(at.axis.w2)
+    off, along = point2 - point1, dot(u, w)
+    run = (along * dot(u, off) - dot(w, off)) / at_least(
+        dot(u, u) - along * along, 0.1 * _PARALLEL**2
+    )
+    on_face = (at.axis.n2 != 0).any(axis=0)
+    point = jnp.where(on_face, point1 + gap * normal, point2 + run * w)
+    normal = jnp.where(at.idle, 0.0, jnp.broadcast_to(normal, point.shape))
+    found = Touch(jnp.where(at.idle, IDLE, gap), point, normal)
+    return Touch(*(jnp.moveaxis(x, -2, -1).reshape(*x.shape[:-2], -1) for x in found))
+
+
+def facets(model: Model, group: ContactGroup, bodies: Bodies, ahead: Bodies) -> Facets:
+    """Choose axis and points for a step from these poses, to about those `ahead`."""
+    one, two = _boxes(model, group, bodies)
+    near1, near2 = _nearest_points(one, two)
+    axes = _axes(one, two, near2 - near1)
+    choice = _choice(axes, (one, two), _boxes(model, group, ahead))
+    axis = Axes(*(jnp.take_along_axis(x, choice[None, None], axis=1) for x in axes))
+    normal = _turned(axis, one, two)[:, 0]
+    on_face1, on_faces = choice < _FACES1.stop, choice < _FACES2.stop
+    face, back, valid = _covered(one, two, normal, on_face1)
+    edge1, edge2 = _crossing(one, two, normal, choice)
+    on_line = choice == _LINE
+    single1 = jnp.where(on_line, near1, edge1)[:, None]
+    single2 = jnp.where(on_line, near2, edge2)[:, None]
+    first = jnp.arange(POINTS)[:, None] == 0
+    point1 = jnp.where(on_faces, jnp.where(on_face1, face, back), single1)
+    point2 = jnp.where(on_faces, jnp.where(on_face1, back, face), single2)
+    return Facets(
+        axis=axis,
+        point1=one.inwards(point1 - one.pos[:, None]),
+        point2=two.inwards(point2 - two.pos[:, None]),
+        idle=~jnp.where(on_faces, valid, first),
+    )
+
+
+def _boxes(model: Model, group: ContactGroup, bodies: Bodies) -> tuple[_Box, _Box]:
+    sides = zip((group.first, group.second), bodies, strict=True)
+    one, two = (geom_frames(model, frames, geoms) for geoms, frames in sides)
+    size1, size2 = (model.geom_size[geoms].T for geoms in (group.first, group.second))
+    return _Box(one.pos, one.rot, size1), _Box(two.pos, two.rot, size2)
+
+
+def _turned(axes: Axes, one: _Box, two: _Box) -> Array:
+    """The axes in the world, (3, k, n); zero for parallel edges."""
+    n = one.outwards(axes.n1) + two.outwards(axes.n2)
+    n = n + cross(one.outwards(axes.u1), two.outwards(axes.w2))
+    return n / at_least(safe_norm(n), 0.1 * _PARALLEL)
+
+
+def _axes(one: _Box, two: _Box, line: Array) -> Axes:
+    """All axes (3, 16, n) of two boxes, towards box 2; `line` (3, n) between nearest points."""
+    unit, none = np.eye(3), np.zeros((3, 3))
+    faces = np.concatenate([unit, none, np.zeros((3, 10))], axis=1)
+    edges = np.zeros((3, 6))
+    u = np.concatenate([edges, np.repeat(unit, 3, axis=1), np.zeros((3, 1))], axis=1)
+    w = np.concatenate([edges, np.tile(unit, 3), np.zeros((3, 1))], axis=1)
+    last = (np.arange(16) == _LINE)[:, None]
+    dtype, shape = line.dtype, (3, 16, line.shape[-1])
+    n1, n2, u1, w2 = (
+        jnp.broadcast_to(jnp.asarray(x, dtype)[..., None], shape)
+        for x in (faces, np.roll(faces, 3, axis=1), u, w)
+    )
+    length = at_least(safe_norm(line))
+    n1 = jnp.where(last, one.inwards((line / length)[:, None]), n1)
+    axes = Axes(n1, n2, u1, w2)
+    back = dot(_turned(axes, one, two), (two.pos - one.pos)[:, None]) < 0
+    # The line between the nearest points has its direction already.
+    sign = jnp.where(back & ~last, -1.0, 1.0).astype(dtype)
+    return Axes(axes.n1 * sign, axes.n2 * sign, axes.u1 * sign, axes.w2)
+
+
+def _choice(axes: Axes, now: tuple[_Box, _Box], ahead: tuple[_Box, _Box]) -> Array:
+    """The axis (n,) that keeps two boxes apart best: index into the sixteen.
+
+    Of those along which they are apart now, the one along which they would be so most ahead, so
+    that a box that passes another is not stopped; along none, where they overlap least.
+    """
+    gaps, later = (_separation(axes, *boxes) for boxes in (now, ahead))
+    size = total(now[0].size) + total(now[1].size)
+    alike = max(_ALIKE, 64 * float(jnp.finfo(size.dtype).eps))
+    handicap = (np.arange(16) >= _FACES2.stop)[:, None] * alike * size
+    apart = gaps > 0
+    score = jnp.where(apart, later, jnp.where(apart.any(axis=0), -jnp.inf, gaps))
+    return jnp.argmax(score - handicap, axis=0)
+
+
+def _separation(axes: Axes, one: _Box, two: _Box) -> Array:
+    """How far two boxes are apart along their axes, (16, n); least for axes that are none."""
+    n = _turned(axes, one, two)
+    gap = dot(n, (two.pos - one.pos)[:, None]) - one.reach(n) - two.reach(n)
+    return jnp.where(dot(n, n) > 0.5, gap, -jnp.inf)
+
+
+def _nearest_points(one: _Box, two: _Box) -> tuple[Array, Array]:
+    """The nearest points of two boxes that are apart, world, (3, n) each."""
+    corners1, corners2 = (
+        box.pos[:, None]
+        + box.outwards(jnp.asarray(_SIGNS, box.size.dtype)[..., None] * box.size[:, None])
+        for box in (one, two)
+    )
+    edges1, edges2 = (_edges(box) for box in (one, two))
+    a = Segment(*(x[:, :, None] for x in edges1))
+    b = Segment(*(x[:, None] for x in edges2))
+    s, t = nearest(a, b)
+    crossing = (a.center + s * a.half, b.center + t * b.half)
+    flat = [x.reshape(3, -1, x.shape[-1]) for x in jnp.broadcast_arrays(*crossing)]
+    first = jnp.concatenate([_within(one, corners2), corners1, flat[0]], axis=1)
+    second = jnp.concatenate([corners2, _within(two, corners1), flat[1]], axis=1)
+    off = second - first
+    best = jnp.argmin(dot(off, off), axis=0)[None, None]
+    near = [jnp.take_along_axis(x, best, axis=1)[:, 0] for x in (first, second)]
+    return near[0], near[1]
+
+
+def _edges(box: _Box) -> Segment:
+    """The edges of boxes in the world, (3, 12, n)."""
+    edges = edges_of(box.size)
+    return Segment(box.pos[:, None] + box.outwards(edges.center), box.outwards(edges.half))
+
+
+def _within(box: _Box, points: Array) -> Array:
+    """The points of the boxes nearest to points (3, k, n)."""
+    local = box.inwards(points - box.pos[:, None])
+    size = box.size[:, None]
+    return box.pos[:, None] + box.outwards(jnp.clip(local, -size, size))
+
+
+def _crossing(one: _Box, two: _Box, normal: Array, choice: Array) -> tuple[Array, Array]:
+    """The nearest points of the two edges that an axis is across, world, (3, n) each."""
+    pair = jnp.clip(choice - _EDGES.start, 0, 8)
+    a, b = _edge_towards(one, normal, pair // 3), _edge_towards(two, -normal, pair % 3)
+    s, t = nearest(a, b)
+    return a.center + s * a.half, b.center + t * b.half
+
+
+def _edge_towards(box: _Box, direction: Array, along: Array) -> Segment:
+    """The edge of a box along an axis of its own (n,) that lies furthest in a direction (3, n)."""
+    local = box.inwards(direction[:, None])[:, 0]
+    is_along = jnp.arange(3)[:, None] == along
+    center = jnp.where(is_along, 0.0, jnp.where(local < 0, -box.size, box.size))
+    half = jnp.where(is_along, box.size, 0.0)
+    center, half = (box.outwards(x[:, None])[:, 0] for x in (center, half))
+    return Segment(box.pos + center, half)
+
+
+class _Face(NamedTuple):
+    """Faces of boxes in the world."""
+
+    center: Array  # (3, n)
+    side1: Array  # (3, n) half side, from the centre
+    side2: Array  # (3, n)
+
+    def corners(self) -> Array:
+        """(3, 4, n)"""
+        a, b = jnp.asarray(_ROUND, self.center.dtype)[..., None]
+        return self.center[:, None] + a * self.side1[:, None] + b * self.side2[:, None]
+
+
+def _face_towards(box: _Box, direction: Array) -> _Face:
+    """The face of a box that looks most in a direction (3, n)."""
+    local = box.inwards(direction[:, None])[:, 0]
+    most = jnp.argmax(jnp.abs(local), axis=0)
+    sides = []
+    for k in range(3):
+        hot = jnp.arange(3)[:, None] == (most + k) % 3
+        side = jnp.where(hot, box.size, 0.0)
+        if k == 0:
+            side = jnp.where(local < 0, -side, side)
+        sides.append(box.outwards(side[:, None])[:, 0])
+    return _Face(box.pos + sides[0], sides[1], sides[2])
+
+
+def _covered(one: _Box, two: _Box, normal: Array, on_face1: Array) -> tuple[Array, Array, Array]:
+    """Where two boxes touch across a face of one: the corners of what both faces cover.
+
+    Points (3, POINTS, n) on the plane of the face, those on the face that looks back, and which of
+    them there are (POINTS, n). Where the faces do not overlap: the corners of the latter.
+    """
+    outwards = jnp.where(on_face1, normal, -normal)
+    own = _Box(*(jnp.where(on_face1, a, b) for a, b in zip(one, two, strict=True)))
+    other = _Box(*(jnp.where(on_face1, b, a) for a, b in zip(one, two, strict=True)))
+    face, back = _face_towards(own, outwards), _face_towards(other, -outwards)
+    points, valid = _polygon(face, back)
+    valid = valid.at[:4].set(valid[:4] | ~valid.any(axis=0))
+    order = jnp.argsort(~valid, axis=0, stable=True)[:POINTS]
+    points = jnp.take_along_axis(points, order[None], axis=1)
+    height = dot(outwards[:, None], points - face.center[:, None])
+    return points - height * outwards[:, None], points, jnp.take_along_axis(valid, order, axis=0)
+
+
+def _polygon(face: _Face, back: _Face) -> tuple[Array, Array]:
+    """Points (3, 24, n) of one face that may be corners of its overlap with another; which are."""
+    alike = max(_ALIKE, 64 * float(jnp.finfo(face.center.dtype).eps))
+    corners = back.corners()
+    # In units of the face's half sides.
+    flat = _coordinates(face, corners)
+    inside = (jnp.abs(flat) <= 1 + alike).all(axis=0)
+    # Corners of the face, in units of the other's half sides as they appear from here.
+    center = _coordinates(face, back.center[:, None])
+    a, b = (_coordinates(face, (face.center + side)[:, None]) for side in (back.side1, back.side2))
+    area = a[0] * b[1] - a[1] * b[0]
+    own = jnp.asarray(_ROUND, face.center.dtype)[..., None] - center
+    s, t = (own[0] * b[1] - own[1] * b[0]) / area, (a[0] * own[1] - a[1] * own[0]) / area
+    over = (jnp.abs(s) <= 1 + alike) & (jnp.abs(t) <= 1 + alike)
+    opposite = back.center[:, None] + s * back.side1[:, None] + t * back.side2[:, None]
+    # Where edges of one pass over those of the other.
+    run, far_run = jnp.roll(flat, -1, axis=1) - flat, jnp.roll(corners, -1, axis=1) - corners
+    cuts, passes = [], []
+    for k, border in ((0, -1.0), (0, 1.0), (1, -1.0), (1, 1.0)):
+        still = jnp.abs(run[k]) <= alike
+        share = (border - flat[k]) / jnp.where(still, 1.0, run[k])
+        across = flat[1 - k] + share * run[1 - k]
+        within = (share > alike) & (share < 1 - alike) & (jnp.abs(across) < 1 - alike)
+        passes.append(within & ~still)
+        cuts.append(corners + jnp.where(still, 0.0, share) * far_run)
+    return (
+        jnp.concatenate([corners, opposite, *cuts], axis=1),
+        jnp.concatenate([inside, over, *passes]),
+    )
+
+
+def _coordinates(face: _Face, points: Array) -> Array:
+    """Coordinates (2, k, n) of points (3, k, n) in a face, in units of its half sides."""
+    off = points - face.center[:, None]
+    sides = [side[:, None] for side in (face.side1, face.side2)]
+    return jnp.stack([dot(side, off) / at_least(dot(side, side)) for side in sides])

@@ -1,0 +1,224 @@
+"""Features of convex geoms against planes fixed in the world.
+
+A feature is a centre that moves with the link, and a support radius rho(m) with m the plane's
+normal in the geom's axes,
+
+    gap = n . centre - offset - rho(m),     touching point = centre - R grad rho(m).
+
+Spheres, capsules, corners: rho constant. Ellipsoid: |diag(size) m|. Rim of a cylinder: fixed
+corners, and for a step the arc within REACH of its lowest point at the step's start, r |m_xy|
+where m points into the arc. The arc stays with the body, so a rim that passes through flat within
+the step comes down on its corners, as a box does, and not at a point that ran to the other side.
+"""
+
+import functools
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from dojo.math import rotations
+from dojo.math.vectors import (
+    at_least,
+    dot,
+    matmat,
+    matvec,
+    matvec_t,
+    safe_norm,
+)
+from dojo.model.model import Model
+from dojo.model.topology import ContactGroup, Topology
+from dojo.physics.kinematics import Frames
+
+# Half width [rad] of the arc of a rim that a step can touch with: rims that turn less within a
+# step do not penetrate. Within BLUNT of standing flat [rad] the arc shrinks into the centre.
+REACH, BLUNT = 0.2, 0.01
+# Sine of a rim's tilt between which its corners retreat to the centre: a rolling rim is round.
+ROUND_START, ROUND_END = 0.7, 0.95
+
+
+Groups = tuple[ContactGroup, ...]
+# Gap of a candidate that stands for nothing at present [m]: too far to act. Its normal is zero.
+IDLE = 10.0
+
+
+class Touch(NamedTuple):
+    """Candidates at one pose."""
+
+    gap: Array  # (nc,) [m]
+    point: Array  # (3, nc) touching point of the second body, world
+    normal: Array  # (3, nc) from the first body to the second
+
+
+class Bodies(NamedTuple):
+    """Link poses that the first and the second geoms of the candidates take part with."""
+
+    first: Frames
+    second: Frames
+
+
+class OnPlanes(NamedTuple):
+    """Features against planes, with everything that is constant over a step."""
+
+    center: Array  # (3, n) [m] in the link frame
+    radius: Array  # (n,) [m] of constant supports
+    size: Array  # (3, n) [m] of the geom
+    rot: Array  # (3, 3, n) geom in link
+    frame: Array  # (3, 3, n) columns n, t1, t2 of the plane, world
+    offset: Array  # (n,) [m] of the plane along its normal
+    # Middle of the arcs of rims, (2, n) over the radius; None: the lowest points of each pose.
+    anchor: Array | None
+
+    @property
+    def normal(self) -> Array:
+        """(3, n)"""
+        return self.frame[:, 0]
+
+
+def on_planes(model: Model) -> OnPlanes:
+    """Evaluate the features with the model's geometry."""
+    groups = plane_groups(model.topology)
+    size = model.geom_size[joined(groups, "second")].T
+    rot = rotations.to_matrix(rotations.normalize(model.geom_quat[joined(groups, "second")].T))
+    plane = joined(groups, "first")
+    plane_rot = rotations.to_matrix(rotations.normalize(model.geom_quat[plane].T))
+    normal = plane_rot[:, 2]
+    center, radius = feature_points(model, groups)
+    return OnPlanes(
+        center=model.geom_pos[joined(groups, "second")].T + matvec(rot, center),
+        radius=radius,
+        size=size,
+        rot=rot,
+        frame=jnp.stack([normal, plane_rot[:, 0], plane_rot[:, 1]], axis=1),
+        offset=dot(normal, model.geom_pos[plane].T),
+        anchor=None,
+    )
+
+
+def feature_points(model: Model, groups: Groups) -> tuple[Array, Array]:
+    """Centres (3, n) in the frames of their geoms, and constant support radii (n,)."""
+    size = model.geom_size[joined(groups, "second")].T
+    center_map = jnp.asarray(np.moveaxis(joined(groups, "center_map"), 0, -1), model.dtype)
+    radius_map = jnp.asarray(joined(groups, "radius_map").T, model.dtype)
+    center = matvec(center_map, size) + _vertices(model, joined(groups, "vertex"))
+    return center, dot(radius_map, size)
+
+
+@functools.lru_cache(maxsize=64)
+def plane_groups(topology: Topology) -> Groups:
+    """The groups of features against planes."""
+    return tuple(g for g in topology.contacts if g.with_plane)
+
+
+def joined(groups: Groups, field: str) -> np.ndarray:
+    """A field of all groups, one entry after the other."""
+    empty = {"center_map": np.zeros((0, 3, 3)), "radius_map": np.zeros((0, 3))}
+    start = empty.get(field, np.zeros(0, dtype=int))
+    return np.concatenate([start, *[getattr(g, field) for g in groups]])
+
+
+def _links(model: Model) -> np.ndarray:
+    return model.topology.geom_link[joined(plane_groups(model.topology), "second")]
+
+
+def _vertices(model: Model, row: np.ndarray) -> Array:
+    if not len(model.mesh_vertices):
+        return jnp.zeros((3, len(row)), model.dtype)
+    return jnp.where(row >= 0, model.mesh_vertices[np.maximum(row, 0)].T, 0.0)
+
+
+def anchored(model: Model, c: OnPlanes, frames: Frames) -> OnPlanes:
+    """Features for a step from these link poses: what they are of a rim, fixed to the body."""
+    if not _rim_corners(model.topology).any():
+        return c._replace(anchor=jnp.zeros((2, len(c.radius)), model.dtype))
+    normal = _local_normal(model, c, frames)
+    steep = (safe_norm(normal[:2]) - ROUND_START) / (ROUND_END - ROUND_START)
+    t = jnp.clip(steep, 0.0, 1.0)
+    corner = c.size[0] * jnp.asarray(_rim_corners(model.topology), model.dtype)
+    center = c.center - matvec(c.rot, corner * t * t * (3.0 - 2.0 * t))
+    return c._replace(center=center, anchor=_lowest(normal))
+
+
+def _local_normal(model: Model, c: OnPlanes, frames: Frames) -> Array:
+    """The planes' normals in the axes of the geoms, (3, nc)."""
+    return matvec_t(matmat(frames.rot[:, :, _links(model)], c.rot), c.normal)
+
+
+@functools.lru_cache(maxsize=64)
+def _rim_corners(topology: Topology) -> np.ndarray:
+    """Place of the corners of rims across the axis, over the radius; zero for others: (3, nc)."""
+    groups = plane_groups(topology)
+    across = joined(groups, "center_map")[:, :, 0].T * np.array([[1.0], [1.0], [0.0]])
+    kinds = [topology.geom_kind[geom] for geom in joined(groups, "second")]
+    return across * np.array([kind == "cylinder" for kind in kinds], dtype=float)
+
+
+def _lowest(m: Array) -> Array:
+    """Azimuth (2, n) of m, shrunk within BLUNT: t^2 (6 - 8 t + 3 t^2), t = |m_xy| / BLUNT."""
+    s = safe_norm(m[:2])
+    t = jnp.minimum(s / BLUNT, 1.0)
+    blunt = t < 1
+    return m[:2] * jnp.where(blunt, t * (6 - t * (8 - 3 * t)) / BLUNT, 1 / at_least(s, BLUNT))
+
+
+def touch(model: Model, c: OnPlanes, frames: Frames) -> Touch:
+    """Gaps and touching points at these link poses."""
+    link = _links(model)
+    pose = Frames(frames.pose[:, :, link])
+    center = pose.pos + matvec(pose.rot, c.center)
+    if c.anchor is None:
+        c = c._replace(anchor=_lowest(_local_normal(model, c, frames)))
+    radius, arm = _supports(model, c, pose.rot)
+    gap = dot(c.normal, center) - c.offset - radius
+    return Touch(gap, center - arm, c.normal)
+
+
+def _supports(model: Model, c: OnPlanes, rot: Array) -> tuple[Array, Array]:
+    """Support radius (nc,) and its gradient in the world (3, nc), kind by kind."""
+    assert c.anchor is not None
+    radii, arms = [], []
+    for group, part in _parts(model.topology):
+        if group.kind == "point":
+            radii.append(c.radius[part])
+            arms.append(c.radius[part] * c.normal[:, part])
+            continue
+        axes = matmat(rot[:, :, part], c.rot[:, :, part])
+        local = matvec_t(axes, c.normal[:, part])
+        if group.kind == "ellipsoid":
+            radius, gradient = _ellipsoid(c.size[:, part], local)
+        else:
+            radius, gradient = _arc(c.size[0, part] * c.anchor[:, part], local)
+        radii.append(radius)
+        arms.append(matvec(axes, gradient))
+    zero = jnp.zeros((0,), model.dtype)
+    return jnp.concatenate([zero, *radii]), jnp.concatenate([zero[None].repeat(3, 0), *arms], 1)
+
+
+def _parts(topology: Topology) -> Iterator[tuple[ContactGroup, slice]]:
+    start = 0
+    for group in plane_groups(topology):
+        yield group, slice(start, start + len(group))
+        start += len(group)
+
+
+def _ellipsoid(size: Array, m: Array) -> tuple[Array, Array]:
+    radius = safe_norm(size * m)
+    return radius, size * size * m / radius
+
+
+def _arc(middle: Array, m: Array) -> tuple[Array, Array]:
+    """Support of the arc within REACH of `middle` (2, n) [m], and the point that has it."""
+    radius = safe_norm(middle)
+    u = middle / at_least(radius)
+    x, y = u[0] * m[0] + u[1] * m[1], u[0] * m[1] - u[1] * m[0]
+    s = safe_norm(m[:2])
+    inside = (x >= math.cos(REACH) * s) & (s > 0)
+    length = at_least(s)
+    cosine = jnp.where(inside, x / length, math.cos(REACH))
+    sine = jnp.where(inside, y / length, jnp.where(y < 0, -math.sin(REACH), math.sin(REACH)))
+    across = [u[0] * cosine - u[1] * sine, u[1] * cosine + u[0] * sine, jnp.zeros_like(s)]
+    point = radius * jnp.stack(across)
+    return dot(point, m), point
