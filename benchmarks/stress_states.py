@@ -11,7 +11,6 @@ import dojo
 from dojo.math import rotations
 from dojo.model.layout import layout
 from dojo.model.state import normalize_configuration
-from dojo.model.topology import contact_geoms
 from dojo.physics import mechanics
 from dojo.physics.kinematics import link_twists
 
@@ -100,7 +99,7 @@ def _on_the_ground(model: dojo.Model, q: Array, gap: Array) -> tuple[dojo.Model,
     heights = np.concatenate([table.place_q[2], t.q_start[roots[:1]]]).astype(int)
     if len(heights):
         return model, q.at[heights].add(lift.astype(q.dtype))
-    planes = np.unique(contact_geoms(t)[:, 0])
+    planes = np.unique([int(i) for g in t.contacts if g.with_plane for i in g.first])
     normals = rotations.to_matrix(rotations.normalize(model.geom_quat[planes].T))[:, 2].T
     return model.replace(geom_pos=model.geom_pos.at[planes].add(-lift * normals)), q
 

@@ -100,7 +100,7 @@ def _in_parts(inputs: Inputs, options: SolverOptions) -> _Result:
     unit = jnp.eye(2 * model.nv, dtype=model.dtype)
     start = State(inputs.q, inputs.v), unit, jnp.zeros((2 * model.nv, model.nu), model.dtype)
     (after, a, b), infos = jax.lax.scan(advance, start, length=options.substeps)
-    return after, joined(infos), (a, b)
+    return after, joined(infos, model.topology.budgeted), (a, b)
 
 
 @functools.partial(jax.jit, inline=True)

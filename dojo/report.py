@@ -8,8 +8,8 @@ from jax import Array
 
 from dojo.model.model import Model
 from dojo.model.state import State
-from dojo.model.topology import contact_geoms
 from dojo.physics import mechanics, solvability
+from dojo.physics.collision import contact_geoms
 from dojo.physics.interval import turned_angle
 from dojo.physics.mechanics import Node, Trial
 from dojo.solver.interior_point import Solution, scaled_error
@@ -29,6 +29,7 @@ class Contacts:
         point: (nc, 3) [m], world.
         frame: (nc, 3, 3), rows n, t1, t2; n from the first body to the second.
         geoms: (nc, 2) indices of the first and second body's geom.
+        overflow: () pairs of bodies that may touch in this step, but that the budget left out.
     """
 
     gap: Array
@@ -36,6 +37,7 @@ class Contacts:
     point: Array
     frame: Array
     geoms: Array
+    overflow: Array
 
 
 @jax.tree_util.register_dataclass
@@ -44,7 +46,7 @@ class StepInfo:
     """What a step reports, one entry per batch lane under vmap.
 
     With substeps: the first failure, the sum of iterations and impulses, the gap at the end, point
-    and frame at the start.
+    and frame at the start. Where a budget picks the contacts of each part: those of the last.
 
     Attributes:
         status: () a `dojo.Status`; `dojo.Status(int(info.status)).message` says what to do.
@@ -70,20 +72,21 @@ class StepInfo:
     grad_converged: Array
 
 
-def joined(infos: StepInfo) -> StepInfo:
-    """One report on the parts of a step."""
+def joined(infos: StepInfo, budgeted: bool) -> StepInfo:
+    """One report on the parts of a step; `budgeted`: they may have different contacts."""
     first, last = (jax.tree.map(lambda x, k=k: x[k], infos) for k in (0, -1))
     failed = jnp.argmax(~infos.converged)
     contacts = dataclasses.replace(
         first.contacts, gap=last.contacts.gap, impulse=infos.contacts.impulse.sum(0)
     )
+    contacts = last.contacts if budgeted else contacts
     return StepInfo(
         status=infos.status[failed],
         converged=infos.converged.all(),
         iterations=infos.iterations.sum(),
         residual=infos.residual.max(),
         kappa=last.kappa,
-        contacts=contacts,
+        contacts=dataclasses.replace(contacts, overflow=infos.contacts.overflow.max(0)),
         limit_impulse=infos.limit_impulse.sum(0),
         frictionloss_impulse=infos.frictionloss_impulse.sum(0),
         grad_converged=infos.grad_converged.all(),
@@ -152,5 +155,6 @@ def _contacts(model: Model, node: Node, trial: Trial, x: Point) -> Contacts:
         impulse=impulse.T,
         point=node.point.T,
         frame=jnp.moveaxis(node.contacts.frame, -1, 0).swapaxes(1, 2),
-        geoms=jnp.asarray(contact_geoms(model.topology)),
+        geoms=jnp.asarray(contact_geoms(model, node.contacts), jnp.int32).T,
+        overflow=node.contacts.overflow.astype(jnp.int32),
     )

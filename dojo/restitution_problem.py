@@ -47,7 +47,7 @@ class RestitutionProblem(StepProblem):
         gamma, b = acts * x.gamma, acts[:nf] * x.b[:, :nf]
         before = restitution.taken_back(model, step.node, node, v, gamma, b)
         how = restitution.approach(model, step.node, node, before)
-        target = restitution.leaving_speed(model, how, strikes.bounces)
+        target = restitution.leaving_speed(model, node.contacts, how, strikes.bounces)
         limits = jnp.zeros(2 * len(model.topology.limited), model.dtype)
         target = model.timestep * jnp.concatenate([target, limits])
         present, _ = mechanics.rates(model, node, derivative, before)

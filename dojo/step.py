@@ -78,7 +78,7 @@ def _substeps(inputs: Inputs, options: SolverOptions) -> tuple[State, StepInfo]:
         return _step(part._replace(q=state.q, v=state.v), options)
 
     after, infos = jax.lax.scan(advance, State(inputs.q, inputs.v), length=options.substeps)
-    return after, joined(infos)
+    return after, joined(infos, inputs.model.topology.budgeted)
 
 
 def divided(inputs: Inputs, options: SolverOptions) -> Inputs:

@@ -314,7 +314,7 @@ def test_the_touching_point_is_the_derivative_of_the_gap(gap_scene):
 
     def gap_and_material_point(t):
         frames = link_frames(model, local_maps(model), displace(model, q, t * dq))
-        link = collision.contact_links(model)[1]
+        link = collision.contact_links(model, c)[1]
         rot, pos = frames.rot[:, :, link], frames.pos[:, link]
         at_start = link_frames(model, local_maps(model), q)
         point = collision.touch(model, c, at_start).point

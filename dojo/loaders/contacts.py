@@ -11,7 +11,7 @@ from dojo.loaders.findings import Findings, listing
 from dojo.loaders.geoms import Geoms, hull_corners
 from dojo.loaders.names import geom_name
 from dojo.loaders.unsupported import disabled
-from dojo.model.topology import WORLD, ContactGroup, FeatureKind, GeomKind
+from dojo.model.topology import PLANE_KINDS, WORLD, ContactGroup, FeatureKind, GeomKind
 
 _DISABLE = mujoco.mjtDisableBit
 _LARGER, _FIRSTS, _SECONDS = 0, 1, 2
@@ -63,7 +63,7 @@ class _Row(NamedTuple):
 
 
 def read_contacts(
-    m: mujoco.MjModel, geoms: Geoms, found: Findings
+    m: mujoco.MjModel, geoms: Geoms, budget: int, found: Findings
 ) -> tuple[tuple[ContactGroup, ...], dict[str, np.ndarray]]:
     """The contact groups, frictional ones first, and their parameters."""
     rows: dict[tuple[bool, FeatureKind], list[_Row]] = {}
@@ -94,7 +94,7 @@ def read_contacts(
     if refused:
         found.refuse("body-body collision", f"{len(refused)} pairs: {listing(refused)}")
     order = sorted(rows, key=lambda key: (not key[0], _KINDS.index(key[1])))
-    groups = tuple(_group(m, geoms, key, rows[key]) for key in order)
+    groups = tuple(_group(m, geoms, key, rows[key], budget) for key in order)
     return groups, {
         "mesh_vertices": np.array(vertices, dtype=float).reshape(-1, 3),
         "pair_friction": m.pair_friction[:, 0].copy(),
@@ -129,7 +129,11 @@ def _between_bodies(geoms: Geoms, a: int, b: int) -> list[_Entry] | None:
 
 
 def _group(
-    m: mujoco.MjModel, geoms: Geoms, key: tuple[bool, FeatureKind], rows: list[_Row]
+    m: mujoco.MjModel,
+    geoms: Geoms,
+    key: tuple[bool, FeatureKind],
+    rows: list[_Row],
+    budget: int,
 ) -> ContactGroup:
     mujoco_index = {i: g for g, i in geoms.index.items()}
 
@@ -148,6 +152,7 @@ def _group(
         vertex=np.array([row.vertex for row in rows]),
         friction_rule=np.array([rule(e.first, e.second) for e in entries]),
         pair=np.array([row.pair.explicit for row in rows]),
+        budget=len(rows) if key[1] in PLANE_KINDS else budget,
     )
 
 

@@ -31,6 +31,7 @@ def load(
     ignore: str | Collection[str] = (),
     dtype: DTypeLike | None = None,
     restitution: Restitution | None = None,
+    contact_budget: int | None = None,
 ) -> Model:
     """Load a robot from an MJCF or URDF file, or from an XML string.
 
@@ -41,6 +42,9 @@ def load(
         dtype: float32 or float64; default: JAX's default float (float64 with jax_enable_x64).
         restitution: Newton's coefficient, 0 to 1, of all geoms, or {geom name: coefficient};
             default: that of a URDF's links, else 0.
+        contact_budget: candidates for contact between bodies, of each kind, that a step considers
+            at most, the nearest ones; `info.contacts.overflow` tells when more may touch. Default:
+            four for each link, at least 32.
 
     Raises:
         ModelError: the file is missing, malformed or unphysical; says what to change.
@@ -58,7 +62,10 @@ def load(
     links = read_links(m, found)
     geoms = read_geoms(m, links, found)
     actuators, actuator_names, kept, actuator_parameters = read_actuators(m, found)
-    contacts, contact_parameters = read_contacts(m, geoms, found)
+    budget = max(32, 4 * len(links.kinds)) if contact_budget is None else contact_budget
+    if budget < 1:
+        raise ValueError(f"load(contact_budget={budget}): must be positive, or None.")
+    contacts, contact_parameters = read_contacts(m, geoms, budget, found)
     bounce = read_restitution(m, geoms, source_text(source), restitution, found)
     found.raise_if_unsupported(name)
     limited, force_limited, ranges = _limits(m)

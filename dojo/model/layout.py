@@ -51,6 +51,11 @@ def layout(topology: Topology) -> Layout:
     )
 
 
+def entries(table: np.ndarray, index: np.ndarray | Array) -> np.ndarray | Array:
+    """Rows of a constant table, themselves constant where the index is."""
+    return table[index] if isinstance(index, np.ndarray) else jnp.asarray(table)[index]
+
+
 def take(x: Array, index: np.ndarray) -> Array:
     """x[..., index], as a slice where the indices follow each other: (..., *index.shape)."""
     flat = index.ravel()

@@ -85,9 +85,15 @@ class ContactGroup(ContentHashed):
     vertex: np.ndarray  # (n,) row of model.mesh_vertices, or -1
     friction_rule: np.ndarray  # (n,) 0: the larger of both, 1: the first's, 2: the second's
     pair: np.ndarray  # (n,) row of model.pair_friction, or -1
+    budget: int  # entries that take part in a step at most, the nearest ones
 
     def __len__(self) -> int:
-        return self.rows * len(self.second)
+        return self.rows * self.kept
+
+    @property
+    def kept(self) -> int:
+        """Entries that take part in a step."""
+        return min(len(self.second), self.budget)
 
     @property
     def rows(self) -> int:
@@ -159,6 +165,11 @@ class Topology(ContentHashed):
         """Number of contact candidates with friction; they come first."""
         return sum(len(g) for g in self.contacts if g.frictional)
 
+    @property
+    def budgeted(self) -> bool:
+        """Whether the candidates of a step are a selection."""
+        return any(g.kept < len(g.second) for g in self.contacts)
+
     @functools.cached_property
     def q_start(self) -> np.ndarray:
         """First index in q of each joint, and nq at the end: (nl + 1,)."""
@@ -212,7 +223,7 @@ def _component_names(topology: Topology, width: dict[str, int]) -> tuple[str, ..
 
 
 def contact_geoms(topology: Topology) -> np.ndarray:
-    """Geoms of each contact candidate, first and second body: (nc, 2)."""
+    """Geoms of all contact candidates, whether a budget leaves some out or not: (n, 2)."""
     pairs: list[Any] = [
         np.repeat(np.stack([g.first, g.second], axis=1), g.rows, axis=0) for g in topology.contacts
     ]

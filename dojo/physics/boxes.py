@@ -18,8 +18,9 @@ from jax import Array
 
 from dojo.math.vectors import at_least, cross, dot, matvec, matvec_t, safe_norm, total
 from dojo.model.model import Model
-from dojo.model.topology import ROWS, ContactGroup
+from dojo.model.topology import ROWS
 from dojo.physics.kinematics import geom_frames
+from dojo.physics.pairs import Pairs
 from dojo.physics.planes import IDLE, Bodies, Touch
 from dojo.physics.segments import Segment, edges_of, nearest
 
@@ -78,9 +79,9 @@ class _Box(NamedTuple):
         return matvec_t(self.rot[:, :, None], x)
 
 
-def touch(model: Model, group: ContactGroup, at: Facets, bodies: Bodies) -> Touch:
+def touch(model: Model, pairs: Pairs, at: Facets, bodies: Bodies) -> Touch:
     """Gaps, points and normals at these link poses, the eight of a pair one after the other."""
-    one, two = _boxes(model, group, bodies)
+    one, two = _boxes(model, pairs, bodies)
     normal = _turned(at.axis, one, two)
     point1 = one.pos[:, None] + one.outwards(at.point1)
     point2 = two.pos[:, None] + two.outwards(at.point2)
@@ -99,12 +100,12 @@ def touch(model: Model, group: ContactGroup, at: Facets, bodies: Bodies) -> Touc
     return Touch(*(jnp.moveaxis(x, -2, -1).reshape(*x.shape[:-2], -1) for x in found))
 
 
-def facets(model: Model, group: ContactGroup, bodies: Bodies, ahead: Bodies) -> Facets:
+def facets(model: Model, pairs: Pairs, bodies: Bodies, ahead: Bodies) -> Facets:
     """Choose axis and points for a step from these poses, to about those `ahead`."""
-    one, two = _boxes(model, group, bodies)
+    one, two = _boxes(model, pairs, bodies)
     near1, near2 = _nearest_points(one, two)
     axes = _axes(one, two, near2 - near1)
-    choice = _choice(axes, (one, two), _boxes(model, group, ahead))
+    choice = _choice(axes, (one, two), _boxes(model, pairs, ahead))
     axis = Axes(*(jnp.take_along_axis(x, choice[None, None], axis=1) for x in axes))
     normal = _turned(axis, one, two)[:, 0]
     on_face1, on_faces = choice < _FACES1.stop, choice < _FACES2.stop
@@ -124,10 +125,10 @@ def facets(model: Model, group: ContactGroup, bodies: Bodies, ahead: Bodies) -> 
     )
 
 
-def _boxes(model: Model, group: ContactGroup, bodies: Bodies) -> tuple[_Box, _Box]:
-    sides = zip((group.first, group.second), bodies, strict=True)
+def _boxes(model: Model, pairs: Pairs, bodies: Bodies) -> tuple[_Box, _Box]:
+    sides = zip(pairs.sides, bodies, strict=True)
     one, two = (geom_frames(model, frames, geoms) for geoms, frames in sides)
-    size1, size2 = (model.geom_size[geoms].T for geoms in (group.first, group.second))
+    size1, size2 = (model.geom_size[geoms].T for geoms in pairs.sides)
     return _Box(one.pos, one.rot, size1), _Box(two.pos, two.rot, size2)
 
 

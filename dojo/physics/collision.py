@@ -7,6 +7,7 @@ segments of rounded bodies (`rounded`), faces and edges of boxes (`boxes`).
 """
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -14,13 +15,23 @@ import numpy as np
 from jax import Array
 
 from dojo.math.vectors import at_least, cross, dot
+from dojo.model.layout import entries
 from dojo.model.model import Model
-from dojo.model.topology import ContactGroup, Topology, contact_geoms
+from dojo.model.topology import ContactGroup, Topology
 from dojo.physics import boxes, planes, rounded
 from dojo.physics.boxes import Facets
 from dojo.physics.kinematics import Frames
+from dojo.physics.nearest import nearest_pairs
+from dojo.physics.pairs import Pairs, joined
 from dojo.physics.planes import Bodies, OnPlanes, Touch
 from dojo.physics.rounded import Edges
+
+
+class Settled(NamedTuple):
+    """What the start of a step decides about the pairs of a group."""
+
+    chosen: Array | None  # (k,) the entries that take part; None: all
+    features: Facets | Edges | None
 
 
 class Candidates(NamedTuple):
@@ -28,69 +39,36 @@ class Candidates(NamedTuple):
 
     friction: Array  # (nc_friction,)
     planes: OnPlanes
-    # What is settled of pairs of bodies at the start of a step, group by group.
-    pairs: tuple[Facets | Edges | None, ...] | None
+    bodies: tuple[Settled, ...]  # pairs of bodies, group by group; none before `anchored`
     frame: Array  # (3, 3, nc) columns n, t1, t2 at the start of a step, world; see `framed`
+    overflow: Array  # () pairs of bodies that may touch, but are left out
 
 
 def candidates(model: Model) -> Candidates:
-    """The candidates with the model's geometry, not yet those of a step."""
+    """The candidates with planes and the model's geometry; `anchored` adds pairs of bodies."""
     fixed = planes.on_planes(model)
-    return Candidates(_friction(model), fixed, None, fixed.frame)
+    return Candidates(_friction(model, ()), fixed, (), fixed.frame, jnp.asarray(0))
 
 
 def anchored(model: Model, c: Candidates, frames: Frames | Bodies, ahead: Frames) -> Candidates:
     """Candidates for a step from these link poses, to about those `ahead`."""
-    bodies = _bodies(frames)
-    settled = _settled(model, bodies, _bodies(ahead))
-    return c._replace(planes=planes.anchored(model, c.planes, bodies.second), pairs=settled)
+    now, later = _bodies(frames), _bodies(ahead)
+    settled, overflow = [], jnp.asarray(0)
+    for group in _pair_groups(model.topology):
+        chosen, lost = nearest_pairs(model, group, now, later)
+        features = _features(model, group, Pairs.of(group, chosen), now, later)
+        settled.append(Settled(chosen, features))
+        overflow += lost
+    return c._replace(
+        friction=_friction(model, tuple(settled)),
+        planes=planes.anchored(model, c.planes, now.second),
+        bodies=tuple(settled),
+        overflow=overflow,
+    )
 
 
 def _bodies(frames: Frames | Bodies) -> Bodies:
     return frames if isinstance(frames, Bodies) else Bodies(frames, frames)
-
-
-def framed(model: Model, c: Candidates, at: Touch) -> Candidates:
-    """Candidates with their frames where they touch like this."""
-    groups = _pair_groups(model.topology)
-    if not groups:
-        return c._replace(frame=c.planes.frame)
-    of_pair = ~_of_plane(model.topology)
-    turned = tangent_frame(at.normal[:, of_pair])
-    return c._replace(frame=_arranged(model.topology, [c.planes.frame, turned]))
-
-
-def _settled(model: Model, bodies: Bodies, ahead: Bodies) -> tuple[Facets | Edges | None, ...]:
-    """What is constant of each group of pairs over a step."""
-    found: list[Facets | Edges | None] = []
-    for group in _pair_groups(model.topology):
-        if group.kind == "boxes":
-            found.append(boxes.facets(model, group, bodies, ahead))
-        else:
-            found.append(rounded.edges(model, group, bodies) if group.kind == "edges" else None)
-    return tuple(found)
-
-
-def touch(model: Model, c: Candidates, frames: Frames | Bodies) -> Touch:
-    """Gaps, touching points and normals at these link poses."""
-    bodies = _bodies(frames)
-    parts = [planes.touch(model, c.planes, bodies.second), *_pair_touches(model, c, bodies)]
-    return Touch(*(_arranged(model.topology, list(field)) for field in zip(*parts, strict=True)))
-
-
-def _pair_touches(model: Model, c: Candidates, bodies: Bodies) -> list[Touch]:
-    settled = _settled(model, bodies, bodies) if c.pairs is None else c.pairs
-    found = []
-    for group, at in zip(_pair_groups(model.topology), settled, strict=True):
-        match at:
-            case Facets():
-                found.append(boxes.touch(model, group, at, bodies))
-            case Edges():
-                found.append(rounded.on_edges(model, group, at, bodies))
-            case None:
-                kind = rounded.closest if group.kind == "closest" else rounded.capsules
-                found.append(kind(model, group, bodies))
-    return found
 
 
 @functools.lru_cache(maxsize=64)
@@ -99,7 +77,41 @@ def _pair_groups(topology: Topology) -> tuple[ContactGroup, ...]:
     return tuple(g for g in topology.contacts if not g.with_plane)
 
 
-def _arranged(topology: Topology, parts: list[Array]) -> Array:
+def _features(
+    model: Model, group: ContactGroup, pairs: Pairs, now: Bodies, later: Bodies
+) -> Facets | Edges | None:
+    if group.kind == "boxes":
+        return boxes.facets(model, pairs, now, later)
+    return rounded.edges(model, pairs, now) if group.kind == "edges" else None
+
+
+def framed(model: Model, c: Candidates, at: Touch) -> Candidates:
+    """Candidates with their frames where they touch like this."""
+    if not c.bodies:
+        return c._replace(frame=c.planes.frame)
+    turned = tangent_frame(at.normal[:, ~_of_plane(model.topology)])
+    return c._replace(frame=_arranged(model.topology, [c.planes.frame, turned]))
+
+
+def touch(model: Model, c: Candidates, frames: Frames | Bodies) -> Touch:
+    """Gaps, touching points and normals at these link poses."""
+    bodies = _bodies(frames)
+    parts, groups = [planes.touch(model, c.planes, bodies.second)], _pair_groups(model.topology)
+    if len(c.bodies) < len(groups):
+        c = c._replace(bodies=anchored(model, c, bodies, bodies.second).bodies)
+    for group, (chosen, features) in zip(groups, c.bodies, strict=True):
+        pairs = Pairs.of(group, chosen)
+        match features:
+            case Facets():
+                parts.append(boxes.touch(model, pairs, features, bodies))
+            case Edges():
+                parts.append(rounded.on_edges(model, pairs, features, bodies))
+            case None:
+                parts.append(rounded.AT_ANY_POSE[group.kind](model, pairs, bodies))
+    return Touch(*(_arranged(model.topology, field) for field in zip(*parts, strict=True)))
+
+
+def _arranged(topology: Topology, parts: Sequence[Array]) -> Array:
     """What planes (..., n) and pairs (..., k) have, in the order of the candidates (..., nc)."""
     if len(parts) == 1:
         return parts[0]
@@ -115,32 +127,52 @@ def _order(topology: Topology) -> np.ndarray:
 
 def _of_plane(topology: Topology) -> np.ndarray:
     """Which candidates are with planes, (nc,)."""
-    return np.concatenate([np.full(len(g), g.with_plane) for g in topology.contacts])
+    parts = [np.full(len(g), g.with_plane) for g in topology.contacts]
+    return np.concatenate([np.zeros(0, bool), *parts])
 
 
-def contact_links(model: Model) -> np.ndarray:
+def contact_geoms(model: Model, c: Candidates) -> np.ndarray | Array:
+    """Geoms of the first and second body of each candidate, (2, nc)."""
+    with_plane = planes.plane_groups(model.topology)
+    sides = []
+    for side in ("first", "second"):
+        parts = [planes.joined(with_plane, side)]
+        for group, (chosen, _) in zip(_pair_groups(model.topology), c.bodies, strict=True):
+            parts.append(getattr(Pairs.of(group, chosen), side).repeat(group.rows))
+        sides.append(joined(parts)[_order(model.topology)])
+    return np.stack(sides) if isinstance(sides[0], np.ndarray) else jnp.stack(sides)
+
+
+def contact_links(model: Model, c: Candidates) -> np.ndarray | Array:
     """Links of the first and second body of each candidate, -1 the world: (2, nc)."""
-    return model.topology.geom_link[contact_geoms(model.topology).T]
+    return entries(model.topology.geom_link, contact_geoms(model, c))
 
 
-def contact_moves(model: Model) -> Array:
+def contact_moves(model: Model, c: Candidates) -> Array:
     """How a degree of freedom moves the second body against the first: 1, 0 or -1, (nv, nc)."""
     moves = model.topology.moves.astype(int)
-    first, second = contact_links(model)
-    return jnp.asarray((moves[second] - moves[first]).T, model.dtype)
+    first, second = contact_links(model, c)
+    return jnp.asarray((entries(moves, second) - entries(moves, first)).T, model.dtype)
 
 
-def _friction(model: Model) -> Array:
+def _friction(model: Model, settled: tuple[Settled, ...]) -> Array:
     """Coefficients after MuJoCo's combination rule; floored, the cone needs an interior."""
+    with_plane = tuple(g for g in planes.plane_groups(model.topology) if g.frictional)
+    groups = zip(_pair_groups(model.topology), settled, strict=bool(settled))
+    frictional = [(g.rows, Pairs.of(g, s.chosen)) for g, s in groups if g.frictional]
     first, second, rule, pair = (
-        np.concatenate([np.zeros(0, int), *[getattr(g, field).repeat(g.rows) for g in groups]])
-        for groups in [[g for g in model.topology.contacts if g.frictional]]
+        joined(
+            [
+                planes.joined(with_plane, field),
+                *[getattr(p, field).repeat(n) for n, p in frictional],
+            ]
+        )
         for field in ("first", "second", "friction_rule", "pair")
     )
     a, b = model.geom_friction[first], model.geom_friction[second]
     mu = jnp.where(rule == 0, jnp.maximum(a, b), jnp.where(rule == 1, a, b))
     if len(model.pair_friction):
-        mu = jnp.where(pair >= 0, model.pair_friction[np.maximum(pair, 0)], mu)
+        mu = jnp.where(pair >= 0, model.pair_friction[pair * (pair >= 0)], mu)
     return jnp.maximum(mu, 1e-8)
 
 

@@ -24,7 +24,7 @@ from dojo.math.vectors import (
     total,
     transpose,
 )
-from dojo.model.layout import assemble, layout, take
+from dojo.model.layout import assemble, entries, layout, take
 from dojo.model.model import Model
 from dojo.model.state import normalize_configuration
 from dojo.model.topology import Topology
@@ -283,20 +283,21 @@ def forward_kinematics(model: Model, q: Array) -> Poses:
     return Poses(frames.pos.T, jnp.moveaxis(frames.rot, -1, 0))
 
 
-def geom_frames(model: Model, frames: Frames, geoms: np.ndarray | None = None) -> Frames:
-    """World poses of these geoms, all if None: (3, k) and (3, 3, k)."""
-    chosen = slice(None) if geoms is None else geoms
-    link = model.topology.geom_link[chosen]
-    local_rot = rotations.to_matrix(rotations.normalize(model.geom_quat[chosen].T))
-    local = Frames.of(local_rot, model.geom_pos[chosen].T)
+def geom_frames(model: Model, frames: Frames, geoms: np.ndarray | Array) -> Frames:
+    """World poses of geoms by their indices (k,): (3, k) and (3, 3, k)."""
+    link = entries(model.topology.geom_link, geoms)
+    local_rot = rotations.to_matrix(rotations.normalize(model.geom_quat[geoms].T))
+    local = Frames.of(local_rot, model.geom_pos[geoms].T)
     if not model.topology.nl:
         return local
-    pose = _composed(frames.pose[:, :, np.maximum(link, 0)], local.pose)
-    return Frames(jnp.where(jnp.asarray(link >= 0), pose, local.pose))
+    moving = link >= 0
+    pose = _composed(frames.pose[:, :, moving * link], local.pose)
+    return Frames(jnp.where(jnp.asarray(moving), pose, local.pose))
 
 
 def geom_poses(model: Model, q: Array) -> Poses:
     """World poses of all geoms at q (nq,): positions (ng, 3) [m], rotations (ng, 3, 3)."""
     q = normalize_configuration(model, jnp.asarray(q))
-    frames = geom_frames(model, link_frames(model, local_maps(model), q))
+    geoms = np.arange(len(model.topology.geom_kind))
+    frames = geom_frames(model, link_frames(model, local_maps(model), q), geoms)
     return Poses(frames.pos.T, jnp.moveaxis(frames.rot, -1, 0))

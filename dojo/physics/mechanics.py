@@ -163,7 +163,7 @@ def contact_work(model: Model, contacts: Candidates, point: Array, axes: Array) 
     sides = point[:, :nf]
     points = jnp.concatenate([point, sides, sides], axis=1)
     directions = jnp.concatenate([frame[:, 0], frame[:, 1, :nf], frame[:, 2, :nf]], axis=1)
-    moves = contact_moves(model)
+    moves = contact_moves(model, contacts)
     moves = jnp.concatenate([moves, moves[:, :nf], moves[:, :nf]], axis=1)
     return contract(axes.T, screws(points, directions)) * moves
 
@@ -226,7 +226,7 @@ def differentiate(model: Model, node: Node, trial: Trial, v: Array) -> Derivativ
     blocks = interval_derivative(model, node.frames, trial.frames, trial.interval.turn)
     axes = step_axes(model, trial.axes, model.timestep * v)
     screw = screws(trial.touch.point, trial.touch.normal)
-    gap = contract(axes.T, screw) * contact_moves(model)
+    gap = contract(axes.T, screw) * contact_moves(model, node.contacts)
     return Derivative(blocks.full(), axes, model.timestep * gap)
 
 

@@ -32,6 +32,7 @@ from dojo.math.vectors import (
 from dojo.model.model import Model
 from dojo.model.topology import ContactGroup, Topology
 from dojo.physics.kinematics import Frames
+from dojo.physics.pairs import Table
 
 # Half width [rad] of the arc of a rim that a step can touch with: rims that turn less within a
 # step do not penetrate. Within BLUNT of standing flat [rad] the arc shrinks into the centre.
@@ -86,7 +87,9 @@ def on_planes(model: Model) -> OnPlanes:
     plane = joined(groups, "first")
     plane_rot = rotations.to_matrix(rotations.normalize(model.geom_quat[plane].T))
     normal = plane_rot[:, 2]
-    center, radius = feature_points(model, groups)
+    maps = (joined(groups, field) for field in ("center_map", "radius_map"))
+    center, radius = feature_points(model, joined(groups, "second"), *maps)
+    center = center + _vertices(model, joined(groups, "vertex"))
     return OnPlanes(
         center=model.geom_pos[joined(groups, "second")].T + matvec(rot, center),
         radius=radius,
@@ -98,13 +101,13 @@ def on_planes(model: Model) -> OnPlanes:
     )
 
 
-def feature_points(model: Model, groups: Groups) -> tuple[Array, Array]:
+def feature_points(
+    model: Model, geoms: Table, center_map: Table, radius_map: Table
+) -> tuple[Array, Array]:
     """Centres (3, n) in the frames of their geoms, and constant support radii (n,)."""
-    size = model.geom_size[joined(groups, "second")].T
-    center_map = jnp.asarray(np.moveaxis(joined(groups, "center_map"), 0, -1), model.dtype)
-    radius_map = jnp.asarray(joined(groups, "radius_map").T, model.dtype)
-    center = matvec(center_map, size) + _vertices(model, joined(groups, "vertex"))
-    return center, dot(radius_map, size)
+    size = model.geom_size[geoms].T
+    center_map = jnp.moveaxis(jnp.asarray(center_map, model.dtype), 0, -1)
+    return matvec(center_map, size), dot(jnp.asarray(radius_map, model.dtype).T, size)
 
 
 @functools.lru_cache(maxsize=64)

@@ -26,10 +26,12 @@ from dojo.math.vectors import (
     inverse_positive,
     solve_positive,
 )
+from dojo.model.layout import entries
 from dojo.model.model import Model
-from dojo.model.topology import WORLD, Topology, contact_geoms
+from dojo.model.topology import WORLD, Topology
+from dojo.model.topology import contact_geoms as all_contact_geoms
 from dojo.physics import mechanics
-from dojo.physics.collision import contact_points, framed
+from dojo.physics.collision import Candidates, contact_geoms, contact_points, framed
 from dojo.physics.forces import Impulse
 from dojo.physics.inertia import mass_matrix_at
 from dojo.physics.limits import limit_table
@@ -126,27 +128,28 @@ def strikes(
     how = approach(model, node, end, taken_back(model, node, end, v, gamma, b))
     least = how.pressed**2 + 2 * kappa / (h * mass[:nc])
     bounces = closed[:nc] & (how.speed < 0) & (how.square > least)
-    together = jnp.asarray(_together(model.topology), model.dtype)
-    return Strikes(bounces, closed & (contract(together, bounces.astype(model.dtype)) > 0.5))
+    touching, limits = _mechanisms(model.topology)
+    first, second = (entries(touching, geoms) for geoms in contact_geoms(model, node.contacts))
+    contacts = jnp.maximum(first, second)
+    rows = jnp.concatenate([contacts, jnp.asarray(limits)])
+    together = ((rows[:, None] == contacts) & bounces).any(axis=1)
+    return Strikes(bounces, closed & together)
 
 
 @functools.lru_cache(maxsize=64)
-def _together(topology: Topology) -> np.ndarray:
-    """Which rows and contacts belong to one mechanism, (nc + 2 nlimit, nc).
+def _mechanisms(topology: Topology) -> tuple[np.ndarray, np.ndarray]:
+    """A number for the mechanism of each geom, -1 for the world's, and of each limit (2 nlimit,).
 
     Mechanisms that may touch each other count as one.
     """
-    mechanism = np.append(topology.ancestor[:-1].argmax(axis=1), WORLD)
-    first, second = mechanism[topology.geom_link[contact_geoms(topology).T]]
-    for a, b in zip(first, second, strict=True):
-        if a != b and WORLD not in (mechanism[a], mechanism[b]):
-            mechanism[mechanism == mechanism[b]] = mechanism[a]
-    contacts = mechanism[np.where(second == WORLD, first, second)]
-    rows = np.concatenate([contacts, mechanism[np.tile(topology.limited, 2)]])
-    return (rows[:, None] == contacts).astype(float)
+    number = np.append(topology.ancestor[:-1].argmax(axis=1), WORLD)
+    for a, b in number[topology.geom_link[all_contact_geoms(topology)]]:
+        if WORLD not in (a, b):
+            number[number == number[b]] = number[a]
+    return number[topology.geom_link], number[np.tile(topology.limited, 2)]
 
 
-def leaving_speed(model: Model, how: Approach, bounces: Array) -> Array:
+def leaving_speed(model: Model, contacts: Candidates, how: Approach, bounces: Array) -> Array:
     """Least normal velocity (nc,) that the impact leaves each contact.
 
     `state.v` belongs to the momentum before the forces of the next step: half of what these take
@@ -154,8 +157,7 @@ def leaving_speed(model: Model, how: Approach, bounces: Array) -> Array:
     contact that others drive to its surface may go on as fast as e times its way off: Newton's law
     once more, as Moreau writes it; the next step stops it.
     """
-    geoms = contact_geoms(model.topology)
-    e = jnp.maximum(model.geom_restitution[geoms[:, 0]], model.geom_restitution[geoms[:, 1]])
+    e = jnp.maximum(*(model.geom_restitution[geoms] for geoms in contact_geoms(model, contacts)))
     speed = e * jnp.sqrt(at_least(jnp.where(bounces, how.square, 1.0)))
     driven = -e * jnp.maximum(how.speed + how.pressed, 0.0)
     return jnp.where(bounces, speed + jnp.minimum(speed, 0.5 * how.pressed), driven)

@@ -17,19 +17,16 @@ import numpy as np
 from jax import Array
 
 from dojo.math.vectors import at_least, cross, dot, matvec, matvec_t, safe_norm
+from dojo.model.layout import entries
 from dojo.model.model import Model
-from dojo.model.topology import ContactGroup
 from dojo.physics.kinematics import Frames, geom_frames
+from dojo.physics.pairs import Pairs, Table
 from dojo.physics.planes import IDLE, Bodies, Touch, feature_points
 from dojo.physics.segments import Segment, edges_of, nearest
 
 # What the core and the radius of a kind of geom are of its size.
-_CORE = {
-    "sphere": np.zeros((3, 3)),
-    "capsule": np.array([[0.0, 0, 0], [0, 0, 0], [0, 1, 0]]),
-    "box": np.eye(3),
-}
-_ROUNDED = {"sphere": 1.0, "capsule": 1.0, "box": 0.0}
+_CORE = {"capsule": np.array([[0.0, 0, 0], [0, 0, 0], [0, 1, 0]]), "box": np.eye(3)}
+_ROUNDED = {"sphere": 1.0, "capsule": 1.0}
 # The second edge that a capsule crosses is this share of its length away from the first.
 _APART = 0.02
 
@@ -43,25 +40,26 @@ class Edges(NamedTuple):
     sign: Array
 
 
-def closest(model: Model, group: ContactGroup, bodies: Bodies) -> Touch:
+def closest(model: Model, pairs: Pairs, bodies: Bodies) -> Touch:
     """Points of the second geoms against the cores of the first."""
-    pose = geom_frames(model, bodies.first, group.first)
-    other = geom_frames(model, bodies.second, group.second)
-    local, radius = feature_points(model, (group,))
+    pose = geom_frames(model, bodies.first, pairs.first)
+    other = geom_frames(model, bodies.second, pairs.second)
+    local, radius = feature_points(model, pairs.second, pairs.center_map, pairs.radius_map)
     point = other.pos + matvec(other.rot, local)
-    extent, rounding = cores(model, group.first)
+    extent, rounding = cores(model, pairs.first)
     inside, out = _outwards(matvec_t(pose.rot, point - pose.pos), extent)
     normal = matvec(pose.rot, out)
     return Touch(inside - rounding - radius, point - radius * normal, normal)
 
 
-def cores(model: Model, geoms: np.ndarray) -> tuple[Array, Array]:
+def cores(model: Model, geoms: Table) -> tuple[Array, Array]:
     """Half sides (3, n) of the cores of geoms as boxes, and their radii (n,)."""
-    kinds = [model.topology.geom_kind[g] for g in geoms]
+    kinds = model.topology.geom_kind
     size = model.geom_size[geoms].T
-    core = np.stack([_CORE[kind] for kind in kinds], axis=-1)
-    rounding = np.array([_ROUNDED[kind] for kind in kinds])
-    return matvec(jnp.asarray(core, model.dtype), size), size[0] * rounding
+    core = entries(np.array([_CORE.get(kind, np.zeros((3, 3))) for kind in kinds]), geoms)
+    rounding = entries(np.array([_ROUNDED.get(kind, 0.0) for kind in kinds]), geoms)
+    extent = matvec(jnp.moveaxis(jnp.asarray(core, model.dtype), 0, -1), size)
+    return extent, size[0] * jnp.asarray(rounding, model.dtype)
 
 
 def _outwards(x: Array, extent: Array) -> tuple[Array, Array]:
@@ -79,17 +77,17 @@ def _outwards(x: Array, extent: Array) -> tuple[Array, Array]:
     return jnp.where(outside, distance, -dot(jnp.abs(face), depth)), way
 
 
-def capsules(model: Model, group: ContactGroup, bodies: Bodies) -> Touch:
+def capsules(model: Model, pairs: Pairs, bodies: Bodies) -> Touch:
     """The axes of two capsules."""
-    sides = zip((group.first, group.second), bodies, strict=True)
+    sides = zip(pairs.sides, bodies, strict=True)
     a, b = (axis_of(model, geoms, frames) for geoms, frames in sides)
-    radius_a, radius_b = (model.geom_size[geoms, 0] for geoms in (group.first, group.second))
+    radius_a, radius_b = (model.geom_size[geoms, 0] for geoms in pairs.sides)
     return _apart(a, b, radius_a, radius_b, jnp.ones_like(radius_a))
 
 
-def edges(model: Model, group: ContactGroup, bodies: Bodies) -> Edges:
+def edges(model: Model, pairs: Pairs, bodies: Bodies) -> Edges:
     """Choose the two edges of each box that its capsule crosses nearest."""
-    axis, box = _in_box(model, group, bodies)
+    axis, box = _in_box(model, pairs, bodies)
     away, along = _approach(axis, box)  # (12, n)
     best = jnp.argmin(away, axis=0)
     there = jnp.take_along_axis(along, best[None], axis=0)
@@ -98,34 +96,34 @@ def edges(model: Model, group: ContactGroup, bodies: Bodies) -> Edges:
     chosen = jnp.stack([best, second])
     center, half = (jnp.take_along_axis(x, chosen[None], axis=1) for x in box)
     on_axis = axis.center + axis.half * jnp.take_along_axis(along, chosen, axis=0)
-    size = model.geom_size[group.first].T
+    size = model.geom_size[pairs.first].T
     inside = (jnp.abs(on_axis) < size[:, None]).all(axis=0)
     # A second edge that is behind the first tells nothing of the way out.
     sign = jnp.where(inside, jnp.asarray([[-1.0], [0.0]], model.dtype), 1.0)
     return Edges(center, half, sign)
 
 
-def _in_box(model: Model, group: ContactGroup, bodies: Bodies) -> tuple[Segment, Segment]:
+def _in_box(model: Model, pairs: Pairs, bodies: Bodies) -> tuple[Segment, Segment]:
     """Axes of the capsules (3, 1, n) and edges of the boxes (3, 12, n), in the boxes' frames."""
-    pose = geom_frames(model, bodies.first, group.first)
-    axis = axis_of(model, group.second, bodies.second)
+    pose = geom_frames(model, bodies.first, pairs.first)
+    axis = axis_of(model, pairs.second, bodies.second)
     center = matvec_t(pose.rot, axis.center - pose.pos)
     half = matvec_t(pose.rot, axis.half)
-    return Segment(center[:, None], half[:, None]), edges_of(model.geom_size[group.first].T)
+    return Segment(center[:, None], half[:, None]), edges_of(model.geom_size[pairs.first].T)
 
 
-def on_edges(model: Model, group: ContactGroup, chosen: Edges, bodies: Bodies) -> Touch:
+def on_edges(model: Model, pairs: Pairs, chosen: Edges, bodies: Bodies) -> Touch:
     """Axes of capsules against edges of boxes, the two of a box one after the other."""
-    pose = geom_frames(model, bodies.first, group.first)
-    axis = axis_of(model, group.second, bodies.second)
+    pose = geom_frames(model, bodies.first, pairs.first)
+    axis = axis_of(model, pairs.second, bodies.second)
     turned = pose.rot[:, :, None]
     edge = Segment(pose.pos[:, None] + matvec(turned, chosen.center), matvec(turned, chosen.half))
-    radius = model.geom_size[group.second, 0]
+    radius = model.geom_size[pairs.second, 0]
     at = _apart(edge, Segment(*(x[:, None] for x in axis)), 0.0, radius, chosen.sign)
     return Touch(*(jnp.moveaxis(x, -2, -1).reshape(*x.shape[:-2], -1) for x in at))
 
 
-def axis_of(model: Model, geoms: np.ndarray, frames: Frames) -> Segment:
+def axis_of(model: Model, geoms: Table, frames: Frames) -> Segment:
     """The axes of capsules, world."""
     pose = geom_frames(model, frames, geoms)
     return Segment(pose.pos, pose.rot[:, 2] * model.geom_size[geoms, 1])
@@ -151,3 +149,7 @@ def _approach(a: Segment, b: Segment) -> tuple[Array, Array]:
     s, t = nearest(a, b)
     off = b.center + t * b.half - (a.center + s * a.half)
     return safe_norm(off), s
+
+
+# Kinds whose gaps need no decision at the start of a step.
+AT_ANY_POSE = {"closest": closest, "capsules": capsules}

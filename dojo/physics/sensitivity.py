@@ -93,8 +93,8 @@ def rates(model: Model, at: Solved) -> Rates:
     node, trial, h = at.node, at.trial, model.timestep
     nc, nf = node.weight.shape[0], node.contacts.friction.shape[0]
     carried = _carried(model, at)
-    local, links = _local(model, node, trial), contact_links(model)
-    moves = contact_moves(model)
+    local, links = _local(model, node, trial), contact_links(model, node.contacts)
+    moves = contact_moves(model, node.contacts)
     # What is asked for, min(0, gap + h speed), follows the gap of a violated bound.
     follows = (node.gap + h * RECOVERY_SPEED < 0).astype(model.dtype)
     start = contract(node.axes.T, local.end - follows[:nc] * local.gap)
@@ -221,15 +221,16 @@ def _pull_rates(model: Model, at: Solved, local: _Local) -> tuple[Array, Array]:
     """Rates of what contact impulses do to the balance, by q_k and by v_k: (nv, nv) each."""
     node, h = at.node, model.timestep
     nc, nf = node.weight.shape[0], node.contacts.friction.shape[0]
-    links, b = contact_links(model), padded(at.b[:, :nf], nc)
+    links, b = contact_links(model, node.contacts), padded(at.b[:, :nf], nc)
     impulse = node.weight * jnp.stack([at.gamma[:nc], b[0], b[1]])
     wrench = total(impulse[:, None] * jnp.stack([_screw(node, k) for k in range(3)]))
     answer = total(impulse[:, None, None] * local.screws)
     moves = jnp.asarray(model.topology.moves, model.dtype)
-    first, second = (jnp.asarray(np.eye(model.topology.nl + 1)[k, :-1], model.dtype) for k in links)
+    on_link = jnp.asarray(np.eye(model.topology.nl + 1)[:, :-1], model.dtype)
+    first, second = (on_link[link] for link in links)
     by_q = joint_axes_rate(model, node.axes, contract(wrench, second - first))
     # The wrenches' own rates (6, nc, nv): with the first body, and with the second against it.
-    own, apart = moves[links[0]], contact_moves(model).T
+    own, apart = moves[links[0]], contact_moves(model, node.contacts).T
     along = force_cross(node.axes[:, None], wrench[..., None]) * own
     rate = along + contract(answer.transpose(1, 2, 0), node.axes) * apart
     on_dofs = node.axes.T[..., None] * apart.T[:, None]
@@ -242,7 +243,7 @@ def _pull_rates(model: Model, at: Solved, local: _Local) -> tuple[Array, Array]:
     approach = contract(node.v, work[:, :nc])
     by_gap, by_change = _nearness_rates(node.gap[:nc], h * approach)
     normal = velocity_rate(model, links, node.axes, node.v, (_screw(node, 0), local.screws[0]))
-    by_gap = by_gap * contract(node.axes.T, local.gap) * contact_moves(model)
+    by_gap = by_gap * contract(node.axes.T, local.gap) * contact_moves(model, node.contacts)
     share = by_gap + h * by_change * normal
     return by_q + contract(whole, share.T), contract(whole, (h * by_change * work[:, :nc]).T)
 

@@ -44,7 +44,7 @@ def momentum_rate(model: Model, axes: Array, inertia: Array, v: Array) -> Array:
 
 
 def velocity_rate(
-    model: Model, links: np.ndarray, axes: Array, v: Array, at: tuple[Array, Array]
+    model: Model, links: np.ndarray | Array, axes: Array, v: Array, at: tuple[Array, Array]
 ) -> Array:
     """Rate of the velocity of second bodies against first ones along screws, at a fixed v: (nv, k).
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from differences import best_richardson
 from scipy.spatial import HalfspaceIntersection
+from simulator import simulate
 
 import dojo
 from dojo.model.topology import contact_geoms
@@ -199,7 +200,7 @@ def rates(model, q, near, dq):
         local = jnp.einsum("jik,jk->ik", pose[:, :3, link], found.point - pose[:, 3, link])
         return moved[:, 3, link] + jnp.einsum("ijk,jk->ik", moved[:, :3, link], local)
 
-    first, second = collision.contact_links(model)
+    first, second = collision.contact_links(model, c)
     return gap, rate, jnp.sum(found.normal * (velocity(second) - velocity(first)), axis=0)
 
 
@@ -342,3 +343,29 @@ def test_jacobians_of_a_pile_agree_with_differences():
     ]
     error = np.abs(a - np.stack(columns, axis=2)).max(axis=(1, 2)) / np.abs(a).max(axis=(1, 2))
     assert (error < 1e-6).all(), error
+
+
+def test_a_budget_keeps_the_nearest_pairs_and_tells_of_others():
+    """A row of twelve balls on the floor, the first one rolls into it."""
+    neighbours = 11
+
+    def after(budget, spacing):
+        balls = "".join(
+            f'<body pos="{spacing * k} 0 .1"><freejoint/><geom size=".1"/></body>'
+            for k in range(12)
+        )
+        xml = f'<mujoco><worldbody><geom type="plane" size="1 1 1"/>{balls}</worldbody></mujoco>'
+        model = dojo.load(xml, contact_budget=budget)
+        state = dojo.init(model, v=np.eye(model.nv)[0])
+        states, infos = simulate(model, state, 20, kappa=1e-10)
+        assert infos.converged.all()
+        return states.q, infos.contacts
+
+    q, contacts = after(None, 0.2001)
+    assert contacts.overflow.max() == 0
+    assert contacts.impulse.shape[1] == 12 + 48
+    chosen, budgeted = after(neighbours + 3, 0.2001)
+    assert budgeted.impulse.shape[1] == 12 + neighbours + 3
+    np.testing.assert_allclose(chosen, q, atol=1e-8)
+    _, short = after(neighbours - 4, 0.199)
+    assert short.overflow[0] == 4

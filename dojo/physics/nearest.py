@@ -1,0 +1,48 @@
+"""Broad phase: which pairs of bodies take part in a step, where a budget leaves some out."""
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from dojo.math.vectors import dot
+from dojo.model.layout import entries
+from dojo.model.model import Model
+from dojo.model.topology import ContactGroup
+from dojo.physics import rounded
+from dojo.physics.kinematics import geom_frames
+from dojo.physics.pairs import Pairs, Table
+from dojo.physics.planes import Bodies
+
+
+def nearest_pairs(
+    model: Model, group: ContactGroup, now: Bodies, later: Bodies
+) -> tuple[Array | None, Array]:
+    """The entries (k,) of a group whose pairs are, or come, nearest to each other: its budget.
+
+    None where that is all of them. And how many others may touch.
+    """
+    if group.kept == len(group.second):
+        return None, jnp.asarray(0)
+    pairs = Pairs.of(group)
+    bound = [_least_gap(model, group, pairs, bodies) for bodies in (now, later)]
+    least = lax.stop_gradient(jnp.minimum(*bound))
+    _, chosen = lax.top_k(-least, group.kept)
+    return chosen, jnp.maximum(jnp.sum(least < 0) - group.kept, 0)
+
+
+def _least_gap(model: Model, group: ContactGroup, pairs: Pairs, bodies: Bodies) -> Array:
+    """Gaps (k,), or what they are not less than: those of bounding spheres."""
+    if group.kind in rounded.AT_ANY_POSE:
+        return rounded.AT_ANY_POSE[group.kind](model, pairs, bodies).gap
+    frames = zip(pairs.sides, bodies, strict=True)
+    one, two = (geom_frames(model, frame, geoms).pos for geoms, frame in frames)
+    off = two - one
+    radii = sum(_bounding_radius(model, geoms) for geoms in pairs.sides)
+    return jnp.sqrt(dot(off, off)) - radii
+
+
+def _bounding_radius(model: Model, geoms: Table) -> Array:
+    """Radii (k,) of spheres round spheres, capsules and boxes."""
+    size = model.geom_size[geoms].T
+    is_box = entries(np.array([kind == "box" for kind in model.topology.geom_kind]), geoms)
+    return jnp.where(is_box, jnp.sqrt(dot(size, size)), size[0] + size[1])
