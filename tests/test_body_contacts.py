@@ -358,14 +358,15 @@ def test_a_budget_keeps_the_nearest_pairs_and_tells_of_others():
         model = dojo.load(xml, contact_budget=budget)
         state = dojo.init(model, v=np.eye(model.nv)[0])
         states, infos = simulate(model, state, 20, kappa=1e-10)
-        assert infos.converged.all()
-        return states.q, infos.contacts
+        return states.q, infos.contacts, infos.converged.all()
 
-    q, contacts = after(None, 0.2001)
+    q, contacts, converged = after(None, 0.2001)
+    assert converged
     assert contacts.overflow.max() == 0
     assert contacts.impulse.shape[1] == 12 + 48
-    chosen, budgeted = after(neighbours + 3, 0.2001)
+    chosen, budgeted, converged = after(neighbours + 3, 0.2001)
+    assert converged
     assert budgeted.impulse.shape[1] == 12 + neighbours + 3
     np.testing.assert_allclose(chosen, q, atol=1e-8)
-    _, short = after(neighbours - 4, 0.199)
+    _, short, _ = after(neighbours - 4, 0.199)
     assert short.overflow[0] == 4

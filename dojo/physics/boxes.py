@@ -53,7 +53,7 @@ class Axes(NamedTuple):
 class Facets(NamedTuple):
     """Points where pairs of boxes may touch, with everything that is constant over a step."""
 
-    axis: Axes  # (3, 1, n)
+    axis: Axes  # (3, POINTS, n)
     point1: Array  # (3, POINTS, n) in the frame of the first box
     point2: Array  # (3, POINTS, n) in that of the second
     idle: Array  # (POINTS, n) bool: stands for nothing
@@ -95,33 +95,58 @@ def touch(model: Model, pairs: Pairs, at: Facets, bodies: Bodies) -> Touch:
     )
     on_face = (at.axis.n2 != 0).any(axis=0)
     point = jnp.where(on_face, point1 + gap * normal, point2 + run * w)
-    normal = jnp.where(at.idle, 0.0, jnp.broadcast_to(normal, point.shape))
-    found = Touch(jnp.where(at.idle, IDLE, gap), point, normal)
+    gap, point, normal = _not_beyond_reach(one, two, gap, point, normal)
+    found = Touch(jnp.where(at.idle, IDLE, gap), point, jnp.where(at.idle, 0.0, normal))
     return Touch(*(jnp.moveaxis(x, -2, -1).reshape(*x.shape[:-2], -1) for x in found))
 
 
+def _not_beyond_reach(
+    one: _Box, two: _Box, gap: Array, point: Array, normal: Array
+) -> tuple[Array, Array, Array]:
+    """Gap, point and normal of the boxes' bounding spheres, where these are further apart.
+
+    The axis of two boxes far from each other sweeps through the space between them as one of them
+    turns. No turn can make them touch while the spheres round them do not.
+    """
+    off = two.pos - one.pos
+    distance = safe_norm(off)
+    radius = safe_norm(two.size)
+    bound = distance - radius - safe_norm(one.size)
+    apart = bound > gap
+    way = (off / at_least(distance))[:, None]
+    on_sphere = (two.pos - radius * way[:, 0])[:, None]
+    return (
+        jnp.where(apart, bound, gap),
+        jnp.where(apart, on_sphere, point),
+        jnp.where(apart, way, normal),
+    )
+
+
 def facets(model: Model, pairs: Pairs, bodies: Bodies, ahead: Bodies) -> Facets:
-    """Choose axis and points for a step from these poses, to about those `ahead`."""
+    """Choose axes and points for a step from these poses, to about those `ahead`."""
     one, two = _boxes(model, pairs, bodies)
     near1, near2 = _nearest_points(one, two)
     axes = _axes(one, two, near2 - near1)
-    choice = _choice(axes, (one, two), _boxes(model, pairs, ahead))
-    axis = Axes(*(jnp.take_along_axis(x, choice[None, None], axis=1) for x in axes))
-    normal = _turned(axis, one, two)[:, 0]
-    on_face1, on_faces = choice < _FACES1.stop, choice < _FACES2.stop
-    face, back, valid = _covered(one, two, normal, on_face1)
-    edge1, edge2 = _crossing(one, two, normal, choice)
-    on_line = choice == _LINE
-    single1 = jnp.where(on_line, near1, edge1)[:, None]
-    single2 = jnp.where(on_line, near2, edge2)[:, None]
-    first = jnp.arange(POINTS)[:, None] == 0
-    point1 = jnp.where(on_faces, jnp.where(on_face1, face, back), single1)
-    point2 = jnp.where(on_faces, jnp.where(on_face1, back, face), single2)
+    gaps, later = _separation(axes, one, two), _separation(axes, *_boxes(model, pairs, ahead))
+    best = _choice(gaps, later, total(one.size) + total(two.size))
+    face = _choice(gaps[:6], later[:6], jnp.zeros_like(one.size[0]))
+    own, other = (
+        Axes(*(jnp.take_along_axis(x, k[None, None], axis=1) for x in axes)) for k in (face, best)
+    )
+    points1, points2, valid = _covered(one, two, _turned(own, one, two)[:, 0], face)
+    edge1, edge2 = _crossing(one, two, _turned(other, one, two)[:, 0], best)
+    by_face, by_line = best < _FACES2.stop, best == _LINE
+    # Apart across edges or corners, what lies over a face must still not sink into it.
+    last = (np.arange(POINTS) == POINTS - 1)[:, None] & ~by_face
+    point1 = jnp.where(last, jnp.where(by_line, near1, edge1)[:, None], points1)
+    point2 = jnp.where(last, jnp.where(by_line, near2, edge2)[:, None], points2)
+    # Apart across a face that nothing lies over: by the corners of the other's.
+    nearest = (np.arange(POINTS) < 4)[:, None] & by_face & ~valid.any(axis=0)
     return Facets(
-        axis=axis,
+        axis=Axes(*(jnp.where(last, x, y) for x, y in zip(other, own, strict=True))),
         point1=one.inwards(point1 - one.pos[:, None]),
         point2=two.inwards(point2 - two.pos[:, None]),
-        idle=~jnp.where(on_faces, valid, first),
+        idle=~(valid | last | nearest),
     )
 
 
@@ -161,16 +186,14 @@ def _axes(one: _Box, two: _Box, line: Array) -> Axes:
     return Axes(axes.n1 * sign, axes.n2 * sign, axes.u1 * sign, axes.w2)
 
 
-def _choice(axes: Axes, now: tuple[_Box, _Box], ahead: tuple[_Box, _Box]) -> Array:
-    """The axis (n,) that keeps two boxes apart best: index into the sixteen.
+def _choice(gaps: Array, later: Array, size: Array) -> Array:
+    """The axis (n,) that keeps two boxes apart best, by the distances (k, n) along them.
 
-    Of those along which they are apart now, the one along which they would be so most ahead, so
+    Of those along which they are apart now, the one along which they would be so most later, so
     that a box that passes another is not stopped; along none, where they overlap least.
     """
-    gaps, later = (_separation(axes, *boxes) for boxes in (now, ahead))
-    size = total(now[0].size) + total(now[1].size)
     alike = max(_ALIKE, 64 * float(jnp.finfo(size.dtype).eps))
-    handicap = (np.arange(16) >= _FACES2.stop)[:, None] * alike * size
+    handicap = (np.arange(len(gaps)) >= _FACES2.stop)[:, None] * alike * size
     apart = gaps > 0
     score = jnp.where(apart, later, jnp.where(apart.any(axis=0), -jnp.inf, gaps))
     return jnp.argmax(score - handicap, axis=0)
@@ -262,22 +285,24 @@ def _face_towards(box: _Box, direction: Array) -> _Face:
     return _Face(box.pos + sides[0], sides[1], sides[2])
 
 
-def _covered(one: _Box, two: _Box, normal: Array, on_face1: Array) -> tuple[Array, Array, Array]:
-    """Where two boxes touch across a face of one: the corners of what both faces cover.
+def _covered(one: _Box, two: _Box, normal: Array, choice: Array) -> tuple[Array, Array, Array]:
+    """Where boxes touch across a face, by its index of the six: the corners of what both cover.
 
-    Points (3, POINTS, n) on the plane of the face, those on the face that looks back, and which of
-    them there are (POINTS, n). Where the faces do not overlap: the corners of the latter.
+    Points of box 1 and of box 2, (3, POINTS, n), and which of them there are, (POINTS, n). Where
+    the faces do not overlap the first four are those of the corners of the one that looks back.
     """
-    outwards = jnp.where(on_face1, normal, -normal)
-    own = _Box(*(jnp.where(on_face1, a, b) for a, b in zip(one, two, strict=True)))
-    other = _Box(*(jnp.where(on_face1, b, a) for a, b in zip(one, two, strict=True)))
+    of_first = choice < _FACES1.stop
+    outwards = jnp.where(of_first, normal, -normal)
+    own = _Box(*(jnp.where(of_first, a, b) for a, b in zip(one, two, strict=True)))
+    other = _Box(*(jnp.where(of_first, b, a) for a, b in zip(one, two, strict=True)))
     face, back = _face_towards(own, outwards), _face_towards(other, -outwards)
     points, valid = _polygon(face, back)
-    valid = valid.at[:4].set(valid[:4] | ~valid.any(axis=0))
     order = jnp.argsort(~valid, axis=0, stable=True)[:POINTS]
     points = jnp.take_along_axis(points, order[None], axis=1)
     height = dot(outwards[:, None], points - face.center[:, None])
-    return points - height * outwards[:, None], points, jnp.take_along_axis(valid, order, axis=0)
+    below = points - height * outwards[:, None]
+    valid = jnp.take_along_axis(valid, order, axis=0)
+    return jnp.where(of_first, below, points), jnp.where(of_first, points, below), valid
 
 
 def _polygon(face: _Face, back: _Face) -> tuple[Array, Array]:
