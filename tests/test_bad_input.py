@@ -411,6 +411,11 @@ def test_kappa_must_be_positive(name, value):
         dojo.SolverOptions(**{name: value})
 
 
+def test_a_budget_of_contacts_is_positive():
+    with pytest.raises(ValueError, match=r"contact_budget=0\): must be positive"):
+        dojo.load(hinged(), contact_budget=0)
+
+
 @pytest.mark.parametrize("value", [0, -3])
 def test_an_iteration_is_the_least(value):
     with pytest.raises(ValueError, match=rf"max_iterations={value}\): must be at least 1"):

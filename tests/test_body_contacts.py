@@ -15,8 +15,9 @@ from simulator import simulate
 import dojo
 from dojo.model.topology import contact_geoms
 from dojo.physics import collision
+from dojo.physics.boxes import Facets
 from dojo.physics.kinematics import difference, displace, link_frames, local_maps
-from dojo.physics.planes import IDLE
+from dojo.physics.pairs import IDLE
 
 GEOMS = {
     "sphere": 'type="sphere" size=".11"',
@@ -213,6 +214,51 @@ def test_gaps_change_by_the_motion_along_the_normal():
     np.testing.assert_allclose(rate, expected, atol=1e-11)
 
 
+def test_boxes_out_of_reach_do_not_touch_by_turning():
+    """The axis that parts two boxes turns with them; it must not sweep the gap away."""
+    model = dojo.load(scene())
+    rng = np.random.default_rng(8)
+    off = np.array([0.6, 0.2, 0.1])
+    q = np.tile(flat(box=(0, 0, 0), plate=tuple(off)), (LANES, 1))
+    turn = np.zeros((LANES, len(NAMES), 6))
+    turn[:, 4:, 3:] = rng.uniform(-1.7, 1.7, size=(LANES, 2, 3))
+    gap, _, _ = rates(
+        model,
+        jnp.array(q),
+        jnp.array(turn.reshape(LANES, -1)),
+        jnp.zeros_like(turn.reshape(LANES, -1)),
+    )
+    rows = box_rows(model)
+    assert (gap[:, rows] > 0.05).all()  # 0.65 m less the radii, less the geoms' own place
+
+
+def test_faces_count_where_boxes_part_across_edges():
+    """A plate that leans over the corner of a box may come down flat on it within the step."""
+    model = dojo.load(scene())
+    rng = np.random.default_rng(9)
+    q = np.tile(flat(box=(0, 0, 0), plate=(0.12, 0.2, 0.1)), (LANES, 1)).reshape(LANES, -1, 7)
+    q[:, 5, 4:] = 0.03 * rng.normal(size=(LANES, 3)) + [0, 0, 0.3]
+    q[:, 5, 3:] /= np.linalg.norm(q[:, 5, 3:], axis=1, keepdims=True)
+
+    @jax.jit
+    @jax.vmap
+    def settled(q):
+        start = link_frames(model, local_maps(model), q)
+        return collision.anchored(model, collision.candidates(model), start, start).bodies
+
+    found = settled(jnp.array(q.reshape(LANES, -1)))
+    (facets,) = (x.features for x in found if isinstance(x.features, Facets))
+    across = (facets.axis.u1[:, :, -1, 0] != 0).any(axis=1)
+    assert across.any()
+    assert ((~facets.idle[across, :, 0]).sum(axis=1) >= 4).all()
+
+
+def box_rows(model):
+    """The candidates of the box and the plate."""
+    first, second = contact_geoms(model.topology).T
+    return np.flatnonzero((first >= 4) & (second >= 4))
+
+
 def flat(**places):
     """A configuration of the scene: bodies far apart but for those named, unturned unless given."""
     q = np.zeros((len(NAMES), 7))
@@ -259,8 +305,7 @@ def test_degenerate_poses_are_finite():
 
 def test_boxes_touch_at_the_corners_of_what_they_both_cover():
     model = dojo.load(scene())
-    boxes = [np.flatnonzero(contact_geoms(model.topology)[:, k] >= 4) for k in (0, 1)]
-    rows = np.intersect1d(*boxes)
+    rows = box_rows(model)
     assert len(rows) == 8
 
     def corners(**places):
@@ -370,3 +415,28 @@ def test_a_budget_keeps_the_nearest_pairs_and_tells_of_others():
     np.testing.assert_allclose(chosen, q, atol=1e-8)
     _, short, _ = after(neighbours - 4, 0.199)
     assert short.overflow[0] == 4
+
+
+def test_jacobians_and_substeps_with_a_budget():
+    """A budget that leaves out nothing near changes next to nothing; all of them are reported."""
+    balls = "".join(
+        f'<body pos="{0.21 * k} 0 .1"><freejoint/><geom size=".1"/></body>' for k in range(5)
+    )
+    xml = f'<mujoco><worldbody><geom type="plane" size="1 1 1"/>{balls}</worldbody></mujoco>'
+
+    def linearized(budget):
+        model = dojo.load(xml, timestep=0.02, contact_budget=budget)
+        state = dojo.init(model, v=np.eye(model.nv)[0])
+        options = dojo.SolverOptions(kappa=1e-8, substeps=2)
+        _, info, jacobians = jax.jit(dojo.step_and_linearize)(model, state, options=options)
+        assert info.converged
+        return info.contacts, jacobians[0]
+
+    contacts, a = linearized(None)
+    budgeted, a_budgeted = linearized(4)
+    assert contacts.impulse.shape == (5 + 10, 3)
+    assert budgeted.impulse.shape == (5 + 4, 3)
+    np.testing.assert_allclose(a_budgeted, a, atol=1e-5 * np.abs(a).max())
+    # Neighbours: two of the geoms 1 to 5, one after the other.
+    pairs = np.sort(np.asarray(budgeted.geoms)[5:], axis=1)
+    assert sorted(map(tuple, pairs.tolist())) == [(1, 2), (2, 3), (3, 4), (4, 5)]

@@ -17,7 +17,7 @@ _DISABLE = mujoco.mjtDisableBit
 _LARGER, _FIRSTS, _SECONDS = 0, 1, 2
 _KINDS = get_args(FeatureKind)
 # Geoms that collide with each other, simplest first.
-_ROUND: tuple[GeomKind, ...] = ("sphere", "capsule", "box")
+_COLLIDING: tuple[GeomKind, ...] = ("sphere", "capsule", "box")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,10 +111,10 @@ def _on_plane(geoms: Geoms, a: int, b: int, found: Findings) -> list[_Entry] | N
 
 def _between_bodies(geoms: Geoms, a: int, b: int) -> list[_Entry] | None:
     """What two convex geoms can touch with, None where that is not known."""
-    if not {geoms.kinds[a], geoms.kinds[b]} <= set(_ROUND):
+    if not {geoms.kinds[a], geoms.kinds[b]} <= set(_COLLIDING):
         return None
     # The simpler one has the points.
-    first, second = sorted((a, b), key=lambda g: (-_ROUND.index(geoms.kinds[g]), g))
+    first, second = sorted((a, b), key=lambda g: (-_COLLIDING.index(geoms.kinds[g]), g))
     kinds = geoms.kinds[first], geoms.kinds[second]
     if kinds == ("box", "box"):
         return [_Entry(first, second, _feature("boxes"))]

@@ -20,8 +20,7 @@ from dojo.math.vectors import at_least, cross, dot, matvec, matvec_t, safe_norm,
 from dojo.model.model import Model
 from dojo.model.topology import ROWS
 from dojo.physics.kinematics import geom_frames
-from dojo.physics.pairs import Pairs
-from dojo.physics.planes import IDLE, Bodies, Touch
+from dojo.physics.pairs import IDLE, Bodies, Pairs, Touch
 from dojo.physics.segments import Segment, edges_of, nearest
 
 POINTS = ROWS["boxes"]
@@ -192,11 +191,15 @@ def _choice(gaps: Array, later: Array, size: Array) -> Array:
     Of those along which they are apart now, the one along which they would be so most later, so
     that a box that passes another is not stopped; along none, where they overlap least.
     """
-    alike = max(_ALIKE, 64 * float(jnp.finfo(size.dtype).eps))
-    handicap = (np.arange(len(gaps)) >= _FACES2.stop)[:, None] * alike * size
+    handicap = (np.arange(len(gaps)) >= _FACES2.stop)[:, None] * _alike(size) * size
     apart = gaps > 0
     score = jnp.where(apart, later, jnp.where(apart.any(axis=0), -jnp.inf, gaps))
     return jnp.argmax(score - handicap, axis=0)
+
+
+def _alike(x: Array) -> float:
+    """_ALIKE, or what the rounding of x asks for."""
+    return max(_ALIKE, 64 * float(jnp.finfo(x.dtype).eps))
 
 
 def _separation(axes: Axes, one: _Box, two: _Box) -> Array:
@@ -307,7 +310,7 @@ def _covered(one: _Box, two: _Box, normal: Array, choice: Array) -> tuple[Array,
 
 def _polygon(face: _Face, back: _Face) -> tuple[Array, Array]:
     """Points (3, 24, n) of one face that may be corners of its overlap with another; which are."""
-    alike = max(_ALIKE, 64 * float(jnp.finfo(face.center.dtype).eps))
+    alike = _alike(face.center)
     corners = back.corners()
     # In units of the face's half sides.
     flat = _coordinates(face, corners)

@@ -22,8 +22,8 @@ from dojo.physics import boxes, planes, rounded
 from dojo.physics.boxes import Facets
 from dojo.physics.kinematics import Frames
 from dojo.physics.nearest import nearest_pairs
-from dojo.physics.pairs import Pairs, joined
-from dojo.physics.planes import Bodies, OnPlanes, Touch
+from dojo.physics.pairs import Bodies, Pairs, Touch, one_table
+from dojo.physics.planes import OnPlanes
 from dojo.physics.rounded import Edges
 
 
@@ -139,7 +139,7 @@ def contact_geoms(model: Model, c: Candidates) -> np.ndarray | Array:
         parts = [planes.joined(with_plane, side)]
         for group, (chosen, _) in zip(_pair_groups(model.topology), c.bodies, strict=True):
             parts.append(getattr(Pairs.of(group, chosen), side).repeat(group.rows))
-        sides.append(joined(parts)[_order(model.topology)])
+        sides.append(one_table(parts)[_order(model.topology)])
     return np.stack(sides) if isinstance(sides[0], np.ndarray) else jnp.stack(sides)
 
 
@@ -161,7 +161,7 @@ def _friction(model: Model, settled: tuple[Settled, ...]) -> Array:
     groups = zip(_pair_groups(model.topology), settled, strict=bool(settled))
     frictional = [(g.rows, Pairs.of(g, s.chosen)) for g, s in groups if g.frictional]
     first, second, rule, pair = (
-        joined(
+        one_table(
             [
                 planes.joined(with_plane, field),
                 *[getattr(p, field).repeat(n) for n, p in frictional],

@@ -10,8 +10,7 @@ from dojo.model.model import Model
 from dojo.model.topology import ContactGroup
 from dojo.physics import rounded
 from dojo.physics.kinematics import geom_frames
-from dojo.physics.pairs import Pairs, Table
-from dojo.physics.planes import Bodies
+from dojo.physics.pairs import Bodies, Pairs, Table
 
 
 def nearest_pairs(

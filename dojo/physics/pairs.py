@@ -1,4 +1,4 @@
-"""Pairs of geoms that may touch: the entries of a contact group that take part in a step."""
+"""Pairs of geoms that may touch: which take part in a step, where they are, how they touch."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,9 +8,27 @@ import numpy as np
 from jax import Array
 
 from dojo.model.topology import ContactGroup
+from dojo.physics.kinematics import Frames
 
 # Constant where all entries take part, else found at the start of the step.
 Table = np.ndarray | Array
+# Gap of a candidate that stands for nothing at present [m]: too far to act. Its normal is zero.
+IDLE = 10.0
+
+
+class Touch(NamedTuple):
+    """Candidates at one pose."""
+
+    gap: Array  # (nc,) [m]
+    point: Array  # (3, nc) touching point of the second body, world
+    normal: Array  # (3, nc) from the first body to the second
+
+
+class Bodies(NamedTuple):
+    """Link poses that the first and the second geoms of the candidates take part with."""
+
+    first: Frames
+    second: Frames
 
 
 class Pairs(NamedTuple):
@@ -35,7 +53,7 @@ class Pairs(NamedTuple):
         return self.first, self.second
 
 
-def joined(tables: Sequence[Table]) -> Table:
+def one_table(tables: Sequence[Table]) -> Table:
     """One table of several, constant if all of them are."""
     if all(isinstance(table, np.ndarray) for table in tables):
         return np.concatenate(tables)

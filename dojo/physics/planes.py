@@ -32,7 +32,7 @@ from dojo.math.vectors import (
 from dojo.model.model import Model
 from dojo.model.topology import ContactGroup, Topology
 from dojo.physics.kinematics import Frames
-from dojo.physics.pairs import Table
+from dojo.physics.pairs import Table, Touch
 
 # Half width [rad] of the arc of a rim that a step can touch with: rims that turn less within a
 # step do not penetrate. Within BLUNT of standing flat [rad] the arc shrinks into the centre.
@@ -42,23 +42,6 @@ ROUND_START, ROUND_END = 0.7, 0.95
 
 
 Groups = tuple[ContactGroup, ...]
-# Gap of a candidate that stands for nothing at present [m]: too far to act. Its normal is zero.
-IDLE = 10.0
-
-
-class Touch(NamedTuple):
-    """Candidates at one pose."""
-
-    gap: Array  # (nc,) [m]
-    point: Array  # (3, nc) touching point of the second body, world
-    normal: Array  # (3, nc) from the first body to the second
-
-
-class Bodies(NamedTuple):
-    """Link poses that the first and the second geoms of the candidates take part with."""
-
-    first: Frames
-    second: Frames
 
 
 class OnPlanes(NamedTuple):

@@ -20,8 +20,8 @@ from dojo.math.vectors import at_least, cross, dot, matvec, matvec_t, safe_norm
 from dojo.model.layout import entries
 from dojo.model.model import Model
 from dojo.physics.kinematics import Frames, geom_frames
-from dojo.physics.pairs import Pairs, Table
-from dojo.physics.planes import IDLE, Bodies, Touch, feature_points
+from dojo.physics.pairs import IDLE, Bodies, Pairs, Table, Touch
+from dojo.physics.planes import feature_points
 from dojo.physics.segments import Segment, edges_of, nearest
 
 # What the core and the radius of a kind of geom are of its size.

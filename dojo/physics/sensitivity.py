@@ -44,7 +44,7 @@ from dojo.physics.mechanics import (
     nearness,
     padded,
 )
-from dojo.physics.planes import Bodies
+from dojo.physics.pairs import Bodies
 from dojo.physics.tree_rates import (
     joint_axes_rate,
     joint_forces_rate,
