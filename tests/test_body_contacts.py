@@ -405,10 +405,11 @@ def test_a_budget_keeps_the_nearest_pairs_and_tells_of_others():
         states, infos = simulate(model, state, 20, kappa=1e-10)
         return states.q, infos.contacts, infos.converged.all()
 
-    q, contacts, converged = after(None, 0.2001)
+    q, contacts, converged = after(66, 0.2001)
     assert converged
     assert contacts.overflow.max() == 0
-    assert contacts.impulse.shape[1] == 12 + 48
+    assert contacts.impulse.shape[1] == 12 + 66
+    assert contacts.impulse[:, 12:, 0].max() > 0.1, "the balls collide"
     chosen, budgeted, converged = after(neighbours + 3, 0.2001)
     assert converged
     assert budgeted.impulse.shape[1] == 12 + neighbours + 3
