@@ -8,16 +8,26 @@ import mujoco
 import numpy as np
 
 from dojo.loaders.findings import Findings, listing
-from dojo.loaders.geoms import Geoms, hull_corners
+from dojo.loaders.geoms import Geoms
+from dojo.loaders.hulls import Hulls
 from dojo.loaders.names import geom_name
 from dojo.loaders.unsupported import disabled
-from dojo.model.topology import PLANE_KINDS, WORLD, ContactGroup, FeatureKind, GeomKind
+from dojo.model.topology import (
+    PLANE_KINDS,
+    WORLD,
+    ContactGroup,
+    FeatureKind,
+    GeomKind,
+    Hull,
+)
 
 _DISABLE = mujoco.mjtDisableBit
 _LARGER, _FIRSTS, _SECONDS = 0, 1, 2
 _KINDS = get_args(FeatureKind)
 # Geoms that collide with each other, simplest first.
-_COLLIDING: tuple[GeomKind, ...] = ("sphere", "capsule", "box")
+_COLLIDING: tuple[GeomKind, ...] = ("sphere", "ellipsoid", "capsule", "cylinder", "box", "mesh")
+# Those whose gaps among each other have closed forms; those that touch in one point.
+_CLOSED, _ROUND = {"sphere", "capsule", "box"}, {"sphere", "ellipsoid"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +47,7 @@ class _Feature:
     kind: FeatureKind
     center_map: np.ndarray
     radius_map: np.ndarray
-    vertex: np.ndarray | None = None
+    vertex: int = -1
 
 
 def _feature(kind: FeatureKind) -> _Feature:
@@ -55,19 +65,18 @@ class _Entry:
 
 
 class _Row(NamedTuple):
-    """An entry, the pair that it comes from, and its row of the corners of meshes, or -1."""
+    """An entry, and the pair that it comes from."""
 
     pair: _Pair
     entry: _Entry
-    vertex: int
 
 
 def read_contacts(
     m: mujoco.MjModel, geoms: Geoms, budget: int, found: Findings
-) -> tuple[tuple[ContactGroup, ...], dict[str, np.ndarray]]:
-    """The contact groups, frictional ones first, and their parameters."""
+) -> tuple[tuple[ContactGroup, ...], tuple[Hull | None, ...], dict[str, np.ndarray]]:
+    """The contact groups, frictional ones first, the hulls of meshes, and their parameters."""
     rows: dict[tuple[bool, FeatureKind], list[_Row]] = {}
-    vertices: list[np.ndarray] = []
+    hulls = Hulls(geoms, found)
     refused: list[str] = []
     for pair in _candidate_pairs(m, found):
         if pair.geom1 not in geoms.index or pair.geom2 not in geoms.index:
@@ -77,45 +86,48 @@ def read_contacts(
         if kinds == ("plane", "plane"):
             continue  # MuJoCo, too, lets planes pass through each other.
         if "plane" in kinds:
-            entries = _on_plane(geoms, first, second, found)
+            entries = _on_plane(geoms, first, second, hulls)
         else:
             left_out = "body-body collision" in found.ignore
-            entries = None if left_out else _between_bodies(geoms, first, second)
+            entries = None if left_out else _between_bodies(geoms, first, second, hulls)
         if entries is None:
             refused.append(f"{geom_name(m, pair.geom1)}-{geom_name(m, pair.geom2)}")
             continue
         for entry in entries:
-            row = -1
-            if entry.feature.vertex is not None:
-                row = len(vertices)
-                vertices.append(entry.feature.vertex)
             key = (pair.condim > 1, entry.feature.kind)
-            rows.setdefault(key, []).append(_Row(pair, entry, row))
+            rows.setdefault(key, []).append(_Row(pair, entry))
     if refused:
         found.refuse("body-body collision", f"{len(refused)} pairs: {listing(refused)}")
     order = sorted(rows, key=lambda key: (not key[0], _KINDS.index(key[1])))
     groups = tuple(_group(m, geoms, key, rows[key], budget) for key in order)
-    return groups, {
-        "mesh_vertices": np.array(vertices, dtype=float).reshape(-1, 3),
-        "pair_friction": m.pair_friction[:, 0].copy(),
-    }
+    return (
+        groups,
+        hulls.table(),
+        {
+            "mesh_vertices": hulls.vertices,
+            "pair_friction": m.pair_friction[:, 0].copy(),
+        },
+    )
 
 
-def _on_plane(geoms: Geoms, a: int, b: int, found: Findings) -> list[_Entry] | None:
+def _on_plane(geoms: Geoms, a: int, b: int, hulls: Hulls) -> list[_Entry] | None:
     """Features of the convex geom against the plane, None where the plane moves."""
     plane, body = (a, b) if geoms.kinds[a] == "plane" else (b, a)
     if geoms.link[plane] != WORLD:
         return None
-    return [_Entry(plane, body, feature) for feature in _features(geoms, body, found)]
+    return [_Entry(plane, body, feature) for feature in _features(geoms, body, hulls)]
 
 
-def _between_bodies(geoms: Geoms, a: int, b: int) -> list[_Entry] | None:
-    """What two convex geoms can touch with, None where that is not known."""
-    if not {geoms.kinds[a], geoms.kinds[b]} <= set(_COLLIDING):
-        return None
+def _between_bodies(geoms: Geoms, a: int, b: int, hulls: Hulls) -> list[_Entry]:
+    """What two convex geoms can touch with."""
     # The simpler one has the points.
     first, second = sorted((a, b), key=lambda g: (-_COLLIDING.index(geoms.kinds[g]), g))
     kinds = geoms.kinds[first], geoms.kinds[second]
+    if not set(kinds) <= _CLOSED:
+        for geom in (first, second):
+            if geoms.kinds[geom] == "mesh":
+                hulls.of(geom)
+        return [_Entry(first, second, _feature(_convex(kinds)))]
     if kinds == ("box", "box"):
         return [_Entry(first, second, _feature("boxes"))]
     points = _PRIMITIVE_FEATURES[kinds[1]]
@@ -126,6 +138,12 @@ def _between_bodies(geoms: Geoms, a: int, b: int) -> list[_Entry] | None:
     if kinds == ("box", "capsule"):
         return [*entries, _Entry(first, second, _feature("edges"))]
     return entries
+
+
+def _convex(kinds: tuple[GeomKind, GeomKind]) -> FeatureKind:
+    if set(kinds) & _ROUND:
+        return "single"
+    return "bars" if "capsule" in kinds else "solids"
 
 
 def _group(
@@ -149,7 +167,7 @@ def _group(
         second=np.array([e.second for e in entries]),
         center_map=np.array([e.feature.center_map for e in entries]),
         radius_map=np.array([e.feature.radius_map for e in entries]),
-        vertex=np.array([row.vertex for row in rows]),
+        vertex=np.array([e.feature.vertex for e in entries]),
         friction_rule=np.array([rule(e.first, e.second) for e in entries]),
         pair=np.array([row.pair.explicit for row in rows]),
         budget=len(rows) if key[1] in PLANE_KINDS else budget,
@@ -216,13 +234,10 @@ def _note_approximations(m: mujoco.MjModel, pairs: list[_Pair], found: Findings)
         found.note("contact margin and gap: approximated as zero")
 
 
-def _features(geoms: Geoms, g: int, found: Findings) -> list[_Feature]:
+def _features(geoms: Geoms, g: int, hulls: Hulls) -> list[_Feature]:
     kind, zero = geoms.kinds[g], np.zeros((3, 3))
     if kind == "mesh":
-        mesh = geoms.mesh[g]
-        assert mesh is not None
-        corners = hull_corners(mesh, geoms.names[g], found)
-        return [_Feature("point", zero, np.zeros(3), corner) for corner in corners]
+        return [_Feature("point", zero, np.zeros(3), int(row)) for row in hulls.of(g).rows]
     return _PRIMITIVE_FEATURES[kind]
 
 

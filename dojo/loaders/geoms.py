@@ -1,15 +1,13 @@
-"""Geoms: shapes, poses, looks, and the corners of convex meshes."""
+"""Geoms: shapes, poses and looks."""
 
 import dataclasses
 
 import mujoco
 import numpy as np
-import trimesh
 
 from dojo.loaders.findings import Findings
 from dojo.loaders.links import Links, Pose
 from dojo.loaders.names import geom_name
-from dojo.model.errors import ModelError
 from dojo.model.topology import GeomKind, Mesh
 
 _KINDS: dict[int, GeomKind] = {
@@ -21,7 +19,6 @@ _KINDS: dict[int, GeomKind] = {
     int(mujoco.mjtGeom.mjGEOM_BOX): "box",
     int(mujoco.mjtGeom.mjGEOM_MESH): "mesh",
 }
-MOST_CORNERS = 32
 
 
 @dataclasses.dataclass
@@ -84,48 +81,3 @@ def _mesh(m: mujoco.MjModel, g: int) -> Mesh:
         vertices=m.mesh_vert[v : v + m.mesh_vertnum[d]].astype(float),
         faces=m.mesh_face[f : f + m.mesh_facenum[d]].astype(int),
     )
-
-
-def hull_corners(mesh: Mesh, name: str, found: Findings) -> np.ndarray:
-    """Corners (k, 3) of the mesh's convex hull, at most MOST_CORNERS of them.
-
-    Raises:
-        ModelError: the mesh spans no volume.
-    """
-    try:
-        hull = np.asarray(trimesh.convex.convex_hull(mesh.vertices).vertices)
-    except Exception as error:
-        raise ModelError(
-            f"geom {name}: its mesh has no convex hull ({type(error).__name__}: the vertices span "
-            "no volume). Give the geom contype='0' conaffinity='0', or a mesh with volume."
-        ) from None
-    if len(hull) <= MOST_CORNERS:
-        return hull
-    corners = _spread(hull, MOST_CORNERS)
-    lost = _lost_depth(hull, corners)
-    found.note(
-        f"mesh geom {name}: hull of {len(hull)} corners reduced to {MOST_CORNERS}, "
-        f"up to {1e3 * lost:.2g} mm inside"
-    )
-    return corners
-
-
-def _spread(points: np.ndarray, count: int) -> np.ndarray:
-    """A subset that keeps the extremes along the axes and covers the rest evenly."""
-    chosen = list(dict.fromkeys([*points.argmin(0).tolist(), *points.argmax(0).tolist()]))
-    distance = np.min([np.linalg.norm(points - points[i], axis=1) for i in chosen], axis=0)
-    while len(chosen) < count:
-        far = int(distance.argmax())
-        chosen.append(far)
-        distance = np.minimum(distance, np.linalg.norm(points - points[far], axis=1))
-    return points[chosen]
-
-
-def _lost_depth(hull: np.ndarray, corners: np.ndarray) -> float:
-    """Largest shrinkage of the support function over evenly spread directions [m]."""
-    k = np.arange(500) + 0.5
-    polar, azimuth = np.arccos(1 - 2 * k / 500), np.pi * (1 + 5**0.5) * k
-    directions = np.stack(
-        [np.cos(azimuth) * np.sin(polar), np.sin(azimuth) * np.sin(polar), np.cos(polar)]
-    )
-    return float(((hull @ directions).max(0) - (corners @ directions).max(0)).max())

@@ -65,7 +65,7 @@ def load(
     budget = max(32, 4 * len(links.kinds)) if contact_budget is None else contact_budget
     if budget < 1:
         raise ValueError(f"load(contact_budget={budget}): must be positive, or None.")
-    contacts, contact_parameters = read_contacts(m, geoms, budget, found)
+    contacts, hulls, contact_parameters = read_contacts(m, geoms, budget, found)
     bounce = read_restitution(m, geoms, source_text(source), restitution, found)
     found.raise_if_unsupported(name)
     limited, force_limited, ranges = _limits(m)
@@ -86,6 +86,7 @@ def load(
         geom_rgba=geoms.rgba,
         geom_group=geoms.group,
         geom_mesh=geoms.mesh,
+        geom_hull=hulls,
         contacts=contacts,
         restitution=bool(np.any(bounce)),
         keyframes=_keyframes(m, kept),

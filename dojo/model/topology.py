@@ -13,10 +13,21 @@ import numpy as np
 JointKind = Literal["free", "ball", "hinge", "slide"]
 GeomKind = Literal["plane", "sphere", "capsule", "ellipsoid", "cylinder", "box", "mesh"]
 # Features of a convex geom against a plane, and of pairs of bodies (dojo.physics.collision).
-FeatureKind = Literal["disc", "ellipsoid", "point", "closest", "capsules", "edges", "boxes"]
+FeatureKind = Literal[
+    "disc",
+    "ellipsoid",
+    "point",
+    "closest",
+    "capsules",
+    "edges",
+    "boxes",
+    "single",
+    "bars",
+    "solids",
+]
 PLANE_KINDS = ("disc", "ellipsoid", "point")
 # Contact candidates that an entry of a group stands for.
-ROWS = {"edges": 2, "boxes": 8}
+ROWS = {"edges": 2, "boxes": 8, "bars": 5, "solids": 9}
 WORLD = -1
 
 Q_WIDTH = {"free": 7, "ball": 4, "hinge": 1, "slide": 1}
@@ -66,6 +77,15 @@ class Mesh(ContentHashed):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Hull(ContentHashed):
+    """The convex hull of a mesh geom that collides."""
+
+    rows: np.ndarray  # (V,) its corners in Model.mesh_vertices
+    faces: np.ndarray  # (F, K) corners round each face, by place in `rows`; the last one repeated
+    edges: np.ndarray  # (E, 2) likewise
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class ContactGroup(ContentHashed):
     """Contact candidates of one kind, between a first and a second geom.
 
@@ -73,7 +93,9 @@ class ContactGroup(ContentHashed):
     in the geom's frame, and a support radius: constant (`radius_map @ size`, kind "point"), that of
     an ellipsoid, or that of a disc across the geom's z axis. Kind "closest": such a point against
     a sphere, capsule or box. All are linear in the geoms' sizes, which stay differentiable. Kinds
-    "capsules" (two), "edges" (of a box against a capsule) and "boxes" (two) have no feature.
+    "capsules" (two), "edges" (of a box against a capsule) and "boxes" (two) have no feature, nor
+    have those of any two convex geoms: "single" where one of them is round all over, "bars" where
+    one is a capsule, and "solids".
     """
 
     kind: FeatureKind
@@ -144,6 +166,7 @@ class Topology(ContentHashed):
     geom_rgba: np.ndarray  # (ng, 4)
     geom_group: tuple[int, ...]
     geom_mesh: tuple[Mesh | None, ...]
+    geom_hull: tuple[Hull | None, ...]  # of meshes that collide
     contacts: tuple[ContactGroup, ...]  # frictional groups first
     restitution: bool  # whether impacts bounce: Model.geom_restitution counts
     keyframes: tuple[Keyframe, ...]

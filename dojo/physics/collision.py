@@ -18,9 +18,10 @@ from dojo.math.vectors import at_least, cross, dot
 from dojo.model.layout import entries
 from dojo.model.model import Model
 from dojo.model.topology import ContactGroup, Topology
-from dojo.physics import boxes, planes, rounded
+from dojo.physics import boxes, convex, features, planes, rounded
 from dojo.physics.boxes import Facets
-from dojo.physics.kinematics import Frames
+from dojo.physics.features import Held
+from dojo.physics.kinematics import Frames, geom_frames
 from dojo.physics.nearest import nearest_pairs
 from dojo.physics.pairs import Bodies, Pairs, Touch, one_table
 from dojo.physics.planes import OnPlanes
@@ -31,7 +32,7 @@ class Settled(NamedTuple):
     """What the start of a step decides about the pairs of a group."""
 
     chosen: Array | None  # (k,) the entries that take part; None: all
-    features: Facets | Edges | None
+    features: Facets | Edges | Held | None
 
 
 class Candidates(NamedTuple):
@@ -56,8 +57,8 @@ def anchored(model: Model, c: Candidates, frames: Frames | Bodies, ahead: Frames
     settled, overflow = [], jnp.asarray(0)
     for group in _pair_groups(model.topology):
         chosen, lost = nearest_pairs(model, group, now, later)
-        features = _features(model, group, Pairs.of(group, chosen), now, later)
-        settled.append(Settled(chosen, features))
+        found = _features(model, group, Pairs.of(group, chosen), now, later)
+        settled.append(Settled(chosen, found))
         overflow += lost
     return c._replace(
         friction=_friction(model, tuple(settled)),
@@ -79,9 +80,11 @@ def _pair_groups(topology: Topology) -> tuple[ContactGroup, ...]:
 
 def _features(
     model: Model, group: ContactGroup, pairs: Pairs, now: Bodies, later: Bodies
-) -> Facets | Edges | None:
+) -> Facets | Edges | Held | None:
     if group.kind == "boxes":
         return boxes.facets(model, pairs, now, later)
+    if group.kind in ("single", "bars", "solids"):
+        return convex.settle(model, group, pairs, now, later)
     return rounded.edges(model, pairs, now) if group.kind == "edges" else None
 
 
@@ -99,13 +102,17 @@ def touch(model: Model, c: Candidates, frames: Frames | Bodies) -> Touch:
     parts, groups = [planes.touch(model, c.planes, bodies.second)], _pair_groups(model.topology)
     if len(c.bodies) < len(groups):
         c = c._replace(bodies=anchored(model, c, bodies, bodies.second).bodies)
-    for group, (chosen, features) in zip(groups, c.bodies, strict=True):
+    for group, (chosen, settled) in zip(groups, c.bodies, strict=True):
         pairs = Pairs.of(group, chosen)
-        match features:
+        match settled:
             case Facets():
-                parts.append(boxes.touch(model, pairs, features, bodies))
+                parts.append(boxes.touch(model, pairs, settled, bodies))
             case Edges():
-                parts.append(rounded.on_edges(model, pairs, features, bodies))
+                parts.append(rounded.on_edges(model, pairs, settled, bodies))
+            case Held():
+                sides = zip(pairs.sides, bodies, strict=True)
+                one, two = (geom_frames(model, frame, geoms) for geoms, frame in sides)
+                parts.append(features.touch(settled, one, two))
             case None:
                 parts.append(rounded.AT_ANY_POSE[group.kind](model, pairs, bodies))
     return Touch(*(_arranged(model.topology, field) for field in zip(*parts, strict=True)))

@@ -1,16 +1,15 @@
 """Broad phase: which pairs of bodies take part in a step, where a budget leaves some out."""
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
 from dojo.math.vectors import dot
-from dojo.model.layout import entries
 from dojo.model.model import Model
 from dojo.model.topology import ContactGroup
 from dojo.physics import rounded
 from dojo.physics.kinematics import geom_frames
-from dojo.physics.pairs import Bodies, Pairs, Table
+from dojo.physics.pairs import Bodies, Pairs
+from dojo.physics.solids import solids
 
 
 def nearest_pairs(
@@ -36,12 +35,8 @@ def _least_gap(model: Model, group: ContactGroup, pairs: Pairs, bodies: Bodies) 
     frames = zip(pairs.sides, bodies, strict=True)
     one, two = (geom_frames(model, frame, geoms).pos for geoms, frame in frames)
     off = two - one
-    radii = sum(_bounding_radius(model, geoms) for geoms in pairs.sides)
+    radii = sum(
+        solids(model, geoms, geoms, frames).bound
+        for geoms, frames in zip(pairs.sides, bodies, strict=True)
+    )
     return jnp.sqrt(dot(off, off)) - radii
-
-
-def _bounding_radius(model: Model, geoms: Table) -> Array:
-    """Radii (k,) of spheres round spheres, capsules and boxes."""
-    size = model.geom_size[geoms].T
-    is_box = entries(np.array([kind == "box" for kind in model.topology.geom_kind]), geoms)
-    return jnp.where(is_box, jnp.sqrt(dot(size, size)), size[0] + size[1])

@@ -125,7 +125,7 @@ def anchored(model: Model, c: OnPlanes, frames: Frames) -> OnPlanes:
     t = jnp.clip(steep, 0.0, 1.0)
     corner = c.size[0] * jnp.asarray(_rim_corners(model.topology), model.dtype)
     center = c.center - matvec(c.rot, corner * t * t * (3.0 - 2.0 * t))
-    return c._replace(center=center, anchor=_lowest(normal))
+    return c._replace(center=center, anchor=lowest(normal))
 
 
 def _local_normal(model: Model, c: OnPlanes, frames: Frames) -> Array:
@@ -142,7 +142,7 @@ def _rim_corners(topology: Topology) -> np.ndarray:
     return across * np.array([kind == "cylinder" for kind in kinds], dtype=float)
 
 
-def _lowest(m: Array) -> Array:
+def lowest(m: Array) -> Array:
     """Azimuth (2, n) of m, shrunk within BLUNT: t^2 (6 - 8 t + 3 t^2), t = |m_xy| / BLUNT."""
     s = safe_norm(m[:2])
     t = jnp.minimum(s / BLUNT, 1.0)
@@ -156,7 +156,7 @@ def touch(model: Model, c: OnPlanes, frames: Frames) -> Touch:
     pose = Frames(frames.pose[:, :, link])
     center = pose.pos + matvec(pose.rot, c.center)
     if c.anchor is None:
-        c = c._replace(anchor=_lowest(_local_normal(model, c, frames)))
+        c = c._replace(anchor=lowest(_local_normal(model, c, frames)))
     radius, arm = _supports(model, c, pose.rot)
     gap = dot(c.normal, center) - c.offset - radius
     return Touch(gap, center - arm, c.normal)
@@ -176,7 +176,7 @@ def _supports(model: Model, c: OnPlanes, rot: Array) -> tuple[Array, Array]:
         if group.kind == "ellipsoid":
             radius, gradient = _ellipsoid(c.size[:, part], local)
         else:
-            radius, gradient = _arc(c.size[0, part] * c.anchor[:, part], local)
+            radius, gradient = arc(c.size[0, part] * c.anchor[:, part], local)
         radii.append(radius)
         arms.append(matvec(axes, gradient))
     zero = jnp.zeros((0,), model.dtype)
@@ -195,7 +195,7 @@ def _ellipsoid(size: Array, m: Array) -> tuple[Array, Array]:
     return radius, size * size * m / radius
 
 
-def _arc(middle: Array, m: Array) -> tuple[Array, Array]:
+def arc(middle: Array, m: Array) -> tuple[Array, Array]:
     """Support of the arc within REACH of `middle` (2, n) [m], and the point that has it."""
     radius = safe_norm(middle)
     u = middle / at_least(radius)

@@ -1,0 +1,127 @@
+"""Convex hulls of meshes: the corners, faces and edges that collide."""
+
+import dataclasses
+
+import numpy as np
+import trimesh
+from scipy.spatial import ConvexHull
+
+from dojo.loaders.findings import Findings
+from dojo.loaders.geoms import Geoms
+from dojo.model.errors import ModelError
+from dojo.model.topology import Hull, Mesh
+
+MOST_CORNERS = 32
+# Faces whose normals differ by less than this [rad] are one; a polygon keeps this many corners.
+_COPLANAR, _MOST_ROUND = 1e-4, 16
+
+
+@dataclasses.dataclass
+class Hulls:
+    """The hulls of the mesh geoms that collide, each read when it is first asked for."""
+
+    geoms: Geoms
+    found: Findings
+    corners: list[np.ndarray] = dataclasses.field(default_factory=list)  # (k, 3) each
+    read: dict[int, Hull] = dataclasses.field(default_factory=dict)
+
+    def of(self, geom: int) -> Hull:
+        """The hull of a mesh geom."""
+        if geom not in self.read:
+            mesh = self.geoms.mesh[geom]
+            assert mesh is not None
+            corners = hull_corners(mesh, self.geoms.names[geom], self.found)
+            start = sum(map(len, self.corners))
+            self.corners.append(corners)
+            self.read[geom] = _hull(corners, start)
+        return self.read[geom]
+
+    @property
+    def vertices(self) -> np.ndarray:
+        """The corners of all hulls, (k, 3)."""
+        return np.concatenate([np.zeros((0, 3)), *self.corners])
+
+    def table(self) -> tuple[Hull | None, ...]:
+        """The hull of each geom, None where it has none that collides."""
+        return tuple(self.read.get(g) for g in range(len(self.geoms.kinds)))
+
+
+def hull_corners(mesh: Mesh, name: str, found: Findings) -> np.ndarray:
+    """Corners (k, 3) of the mesh's convex hull, at most MOST_CORNERS of them.
+
+    Raises:
+        ModelError: the mesh spans no volume.
+    """
+    try:
+        hull = np.asarray(trimesh.convex.convex_hull(mesh.vertices).vertices)
+    except Exception as error:
+        raise ModelError(
+            f"geom {name}: its mesh has no convex hull ({type(error).__name__}: the vertices span "
+            "no volume). Give the geom contype='0' conaffinity='0', or a mesh with volume."
+        ) from None
+    if len(hull) <= MOST_CORNERS:
+        return hull
+    corners = _spread(hull, MOST_CORNERS)
+    lost = _lost_depth(hull, corners)
+    found.note(
+        f"mesh geom {name}: hull of {len(hull)} corners reduced to {MOST_CORNERS}, "
+        f"up to {1e3 * lost:.2g} mm inside"
+    )
+    return corners
+
+
+def _spread(points: np.ndarray, count: int) -> np.ndarray:
+    """A subset that keeps the extremes along the axes and covers the rest evenly."""
+    chosen = list(dict.fromkeys([*points.argmin(0).tolist(), *points.argmax(0).tolist()]))
+    distance = np.min([np.linalg.norm(points - points[i], axis=1) for i in chosen], axis=0)
+    while len(chosen) < count:
+        far = int(distance.argmax())
+        chosen.append(far)
+        distance = np.minimum(distance, np.linalg.norm(points - points[far], axis=1))
+    return points[chosen]
+
+
+def _lost_depth(hull: np.ndarray, corners: np.ndarray) -> float:
+    """Largest shrinkage of the support function over evenly spread directions [m]."""
+    k = np.arange(500) + 0.5
+    polar, azimuth = np.arccos(1 - 2 * k / 500), np.pi * (1 + 5**0.5) * k
+    directions = np.stack(
+        [np.cos(azimuth) * np.sin(polar), np.sin(azimuth) * np.sin(polar), np.cos(polar)]
+    )
+    return float(((hull @ directions).max(0) - (corners @ directions).max(0)).max())
+
+
+def _hull(corners: np.ndarray, start: int) -> Hull:
+    """Faces and edges of corners (k, 3) in convex position, in rows from `start` on."""
+    triangles = ConvexHull(corners)
+    polygons, normals = [], triangles.equations[:, :3]
+    left = np.ones(len(normals), dtype=bool)
+    while left.any():
+        normal = normals[np.argmax(left)]
+        alike = left & (normals @ normal > np.cos(_COPLANAR))
+        left &= ~alike
+        polygons.append(_ordered(corners, np.unique(triangles.simplices[alike]), normal))
+    edges = {tuple(sorted(e)) for p in polygons for e in zip(p, np.roll(p, -1), strict=True)}
+    polygons = [
+        p[np.arange(_MOST_ROUND) * len(p) // _MOST_ROUND] if len(p) > _MOST_ROUND else p
+        for p in polygons
+    ]
+    return Hull(
+        rows=start + np.arange(len(corners)),
+        faces=padded_rows(polygons),
+        edges=np.array(sorted(edges), dtype=int),
+    )
+
+
+def _ordered(corners: np.ndarray, face: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """The corners of a face, by index, one after the other as seen from outside."""
+    off = corners[face] - corners[face].mean(axis=0)
+    x = off[np.linalg.norm(off, axis=1).argmax()]
+    angle = np.arctan2(off @ np.cross(normal, x), off @ x * np.linalg.norm(normal))
+    return face[np.argsort(angle)]
+
+
+def padded_rows(rows: list[np.ndarray]) -> np.ndarray:
+    """Rows of different lengths as one table; the last entry of the shorter ones repeated."""
+    most = max(map(len, rows))
+    return np.array([np.append(r, np.full(most - len(r), r[-1])) for r in rows])

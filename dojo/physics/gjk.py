@@ -1,0 +1,114 @@
+"""Directions from one convex geom to the nearest point of another.
+
+The iteration of Gilbert, Johnson, Keerthi (IEEE J. Robotics and Automation 4, 1988): the point
+nearest to the origin of a simplex in the difference of the geoms gives the direction in which to
+look for its next corner. The geoms are taken a little smaller than they are, so that there is a
+direction also where they touch.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from dojo.math.vectors import at_least, cross, dot, safe_norm, total
+from dojo.physics.solids import Solid
+
+SHRUNK = 0.999
+_LIMIT = 32
+# Features of a simplex by its four corners.
+_EDGES = np.array(list(itertools.combinations(range(4), 2))).T
+_TRIANGLES = np.array(list(itertools.combinations(range(4), 3))).T
+
+
+class _Search(NamedTuple):
+    corners: Array  # (3, 4, n) of a simplex in the difference: second geom less first
+    share: Array  # (4, n) of the corners in its nearest point
+    done: Array  # (n,)
+    steps: Array  # ()
+
+
+def direction(one: Solid, two: Solid) -> Array:
+    """Unit vectors (3, n) from the first geoms to the second ones.
+
+    Arbitrary where they overlap by more than what they are shrunk by.
+    """
+    one, two = (lax.stop_gradient(s) for s in (one, two))
+    # Near the origin rounding is small.
+    origin = two.pos - one.pos
+
+    def corner(towards: Array) -> Array:
+        return origin + _extreme(two, -towards) - _extreme(one, towards)
+
+    def more(s: _Search) -> Array:
+        return (s.steps < _LIMIT) & ~s.done.all()
+
+    def refined(s: _Search) -> _Search:
+        near = total(s.corners * s.share[None], axis=1)
+        found = corner(near)
+        square = dot(near, near)
+        enough = square - dot(near, found) <= 64 * jnp.finfo(near.dtype).eps * square
+        slot = jnp.arange(4)[:, None] == jnp.argmin(s.share, axis=0)
+        corners = jnp.where(slot, found[:, None], s.corners)
+        share = _nearest(corners)
+        closer = total(corners * share[None], axis=1)
+        done = s.done | enough | (dot(closer, closer) >= square)
+        return _Search(
+            jnp.where(done, s.corners, corners),
+            jnp.where(done, s.share, share),
+            done,
+            s.steps + 1,
+        )
+
+    start = corner(origin)
+    first = (jnp.arange(4)[:, None] == 0) * jnp.ones_like(start[:1])
+    corners = jnp.broadcast_to(start[:, None], (3, 4, start.shape[-1]))
+    still = jnp.zeros(start.shape[-1], bool)
+    found = lax.while_loop(more, refined, _Search(corners, first, still, jnp.asarray(0)))
+    near = total(found.corners * found.share[None], axis=1)
+    length = safe_norm(near)
+    aside = length <= 16 * jnp.finfo(near.dtype).eps * (one.bound + two.bound)
+    way = jnp.where(aside, origin, near)
+    up = jnp.asarray([[0.0], [0.0], [1.0]], near.dtype)
+    way = jnp.where((way == 0).all(axis=0), up, way)
+    return way / at_least(safe_norm(way))
+
+
+def _extreme(s: Solid, towards: Array) -> Array:
+    """The point (3, n) of a shrunk geom without its ball that lies furthest in a direction."""
+    m = s.inwards(towards[:, None])[:, 0]
+    best = jnp.argmax(dot(m[:, None], s.core), axis=0)
+    core = jnp.take_along_axis(s.core, best[None, None], axis=1)[:, 0]
+    stretched = s.spread * m
+    core = core + s.spread * stretched / at_least(safe_norm(stretched))
+    return SHRUNK * s.outwards(core[:, None])[:, 0]
+
+
+def _nearest(corners: Array) -> Array:
+    """Shares (4, n) of the corners of a simplex in its point nearest to the origin."""
+    a, b = (corners[:, k] for k in _EDGES)
+    run = b - a
+    t = jnp.clip(-dot(a, run) / at_least(dot(run, run)), 0.0, 1.0)
+    edge = a + t * run
+    on_edges = _spread([1 - t, t], _EDGES)
+    a, b, c = (corners[:, k] for k in _TRIANGLES)
+    normal = cross(b - a, c - a)
+    area = dot(normal, normal)
+    weights = [dot(cross(p, q), normal) / at_least(area) for p, q in ((b, c), (c, a), (a, b))]
+    inside = jnp.stack(weights).min(axis=0) > 0
+    size = jnp.maximum(dot(b - a, b - a), dot(c - a, c - a))
+    inside = inside & (area > 64 * jnp.finfo(area.dtype).eps * size * size)
+    height = dot(a, normal)
+    far = jnp.where(inside, height * height / at_least(area), jnp.inf)
+    square = jnp.concatenate([dot(edge, edge), far])
+    shares = jnp.concatenate([on_edges, _spread(weights, _TRIANGLES)], axis=1)
+    best = jnp.argmin(square, axis=0)
+    return jnp.take_along_axis(shares, best[None, None], axis=1)[:, 0]
+
+
+def _spread(weights: list[Array], places: np.ndarray) -> Array:
+    """Weights (k, n) of the corners of each feature as shares of all four: (4, k, n)."""
+    hot = np.arange(4)[:, None, None] == places  # (4, corner, k)
+    return total(hot[..., None] * jnp.stack(weights)[None], axis=1)
