@@ -9,6 +9,10 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import DTypeLike
 
+# A floor of lengths in denominators: its inverse square is finite in single precision, so that
+# derivatives of what is divided by it are.
+SMALL = 1e-12
+
 
 def cross(a: Array, b: Array) -> Array:
     """Cross product of vectors (3, ...)."""

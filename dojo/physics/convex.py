@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from dojo.math.vectors import at_least, cross, dot, safe_norm
+from dojo.math.vectors import SMALL, at_least, cross, dot, safe_norm
 from dojo.model.model import Model
 from dojo.model.topology import ContactGroup
 from dojo.physics import gjk, manifold
@@ -42,6 +42,8 @@ _SEARCH = 10
 # The normal follows the shapes where these determine it, by a curvature radius over the size of
 # the geoms; else it stays with the first.
 _CURVED = 1e-3
+# A rim counts as such where a normal is further than this sine from its axis.
+_FLAT = 0.25
 # A cylinder whose axis is within this cosine of a face's normal stands on it, else it lies.
 _STANDS = 0.7
 # Edges within this sine of each other may touch along a stretch, at both of its ends; within the
@@ -60,7 +62,7 @@ class _Lines(NamedTuple):
     @property
     def unit(self) -> Array:
         """(3, n)"""
-        return self.half / at_least(safe_norm(self.half))
+        return self.half / at_least(safe_norm(self.half), SMALL)
 
 
 _Edges = tuple[_Lines, _Lines]
@@ -185,13 +187,15 @@ def _corners(one: Solid, two: Solid, size: Array) -> tuple[_Edges, Features]:
         free=jnp.zeros((4, count), bool),
         start=jnp.broadcast_to(n[:, None], us.shape),
         by_first=jnp.arange(4)[:, None].repeat(count, axis=1) == _CORNER_EDGE,
-        middle=jnp.zeros((2, 4, count), n.dtype),
+        rim=jnp.zeros((4, 4, count), n.dtype),
         idle=jnp.zeros((4, count), bool),
     )
     crossing = (np.arange(4) == _EDGES)[:, None]
     line = jnp.where(crossing, 0.0, us + ws)
     terms = Terms(at, size, _pose(one), _pose(two), second - first, line)
     normal = furthest(terms, at.start, _SEARCH)
+    at = at._replace(one=_pinned(one, at.one, normal, 1.0), two=_pinned(two, at.two, normal, -1.0))
+    terms = terms._replace(at=at)
     shape = bend(terms, normal)
     round_once, round_twice = (r > _CURVED * size for r in (shape.most, shape.least))
     free = ~crossing & round_once
@@ -214,6 +218,21 @@ def _side(solid: Solid, point: Array) -> Side:
     k = point.shape[1]
     spread = jnp.broadcast_to(solid.spread[:, None], point.shape)
     return Side(solid.inwards(point - solid.pos[:, None]), spread, jnp.stack([solid.radius] * k))
+
+
+def _pinned(solid: Solid, side: Side, normal: Array, sign: float) -> Side:
+    """Features with a point of a rim in place of the rim where the normal is nearly its axis.
+
+    There the rim's extreme point runs round faster than Newton's method follows.
+    """
+    m = solid.inwards(normal)
+    flat = (solid.spread[2] == 0) & (solid.spread[0] > 0) & (safe_norm(m[:2]) < _FLAT)
+    stretched = side.spread * m
+    reach = side.spread * stretched / at_least(safe_norm(stretched), SMALL)
+    return side._replace(
+        point=jnp.where(flat, side.point + sign * reach, side.point),
+        spread=jnp.where(flat, 0.0, side.spread),
+    )
 
 
 def _corner(solid: Solid, n: Array) -> Array:
@@ -287,7 +306,7 @@ def _on_face(
         free=jnp.zeros(shape[1:], bool),
         start=jnp.zeros_like(point),
         by_first=jnp.broadcast_to(~of_first, shape[1:]),
-        middle=jnp.zeros((2, *shape[1:]), point.dtype),
+        rim=jnp.zeros((4, *shape[1:]), point.dtype),
         idle=jnp.zeros(shape[1:], bool),
     )
 
@@ -328,7 +347,7 @@ class _Back(NamedTuple):
     rim: Array  # (n,) bool: a face that is round
     center: Array  # (3, n) the corner that lies lowest, or the centre of that rim
     low: Array  # (3, n) what is lowest about it
-    middle: Array  # (2, n) [m] of the arc of the rim there, see `planes`
+    arc: Array  # (4, n) radius and arc of the rim there, see `features`
 
 
 def _back(solid: Solid, direction: Array, normal: Array, most: int) -> _Back:
@@ -344,13 +363,14 @@ def _back(solid: Solid, direction: Array, normal: Array, most: int) -> _Back:
     face = jnp.where(is_round, face[:, pairwise], face)
     m = solid.inwards(direction[:, None])[:, 0]
     stretched = solid.spread * m
-    shift = -solid.spread * stretched / at_least(safe_norm(stretched))
+    shift = -solid.spread * stretched / at_least(safe_norm(stretched), SMALL)
     shift = jnp.where(flat, 0.0, solid.outwards(shift[:, None])[:, 0])
     segment = jnp.stack([a, *[b] * (most - 1)], axis=1) - shift[:, None]
     center = _corner(solid, direction)
-    middle = solid.spread[:1] * lowest(solid.inwards(normal[:, None])[:, 0])
-    middle = jnp.where(flat & is_round, middle, 0.0)
-    arm = solid.outwards(jnp.concatenate([middle, jnp.zeros_like(middle[:1])])[:, None])[:, 0]
+    arc = jnp.concatenate([solid.spread[:1], lowest(solid.inwards(normal[:, None])[:, 0])])
+    arc = jnp.where(flat & is_round, arc, 0.0)
+    arm = jnp.stack([arc[0] * arc[1], arc[0] * arc[2], jnp.zeros_like(arc[0])])
+    arm = solid.outwards(arm[:, None])[:, 0]
     arm = jnp.where(dot(direction, normal) < 0, -arm, arm)
     return _Back(
         ring=jnp.where(flat, face, segment),
@@ -359,7 +379,7 @@ def _back(solid: Solid, direction: Array, normal: Array, most: int) -> _Back:
         rim=flat & is_round,
         center=center,
         low=center - shift + arm,
-        middle=middle,
+        arc=arc,
     )
 
 
@@ -397,7 +417,7 @@ def _manifold(
     center = back.center[:, None]
     below = center - plane.inwards(center)[2] * way[:, None]
     lowest = _on_face(one, two, own, of_first, below, Side(center, spread, radius))
-    lowest = lowest._replace(middle=jnp.where(meets, back.middle[:, None], 0.0), idle=~meets[None])
+    lowest = lowest._replace(rim=jnp.where(meets, back.arc[:, None], 0.0), idle=~meets[None])
     along = _along(two, lines, _picked(corners, jnp.full_like(face, _EDGE_CORNER)))
     along = along._replace(idle=along.idle | by_face | there.any(axis=0))
     crossing = cross(lines[0].unit, lines[1].unit)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from dojo.math.vectors import at_least, cross, dot, matvec, matvec_t, safe_norm, total
+from dojo.math.vectors import SMALL, at_least, cross, dot, matvec, matvec_t, safe_norm, total
 from dojo.physics.kinematics import Frames
 from dojo.physics.pairs import IDLE, Touch
 from dojo.physics.planes import arc
@@ -62,8 +62,8 @@ class Features(NamedTuple):
     free: Array  # (k, n) bool: the normal is that of the distance
     start: Array  # (3, k, n) that normal at the start, world
     by_first: Array  # (k, n) bool: the first geom's point is where they touch
-    # (2, k, n) [m] middle of the arc of a rim that meets a face, see `planes`; zero: none
-    middle: Array
+    # (4, k, n) radius [m] and arc of a rim that meets a face, see `planes.lowest`; zero: none
+    rim: Array
     idle: Array  # (k, n) bool: stands for nothing
 
 
@@ -120,8 +120,9 @@ def places(at: Features, size: Array, one: Frames, two: Frames) -> Places:
     reach1, reach2 = _reach(one, at.one, normal), _reach(two, at.two, normal)
     # Of a rim that meets a face only an arc counts.
     by_first = at.by_first
-    has_arc = (at.middle != 0).any(axis=0)
-    _, low = arc(at.middle, jnp.where(by_first, _back(one, normal), _back(two, normal)))
+    has_arc = at.rim[0] > 0
+    m = jnp.where(by_first, _back(one, normal), _back(two, normal))
+    _, low = arc(at.rim[0], at.rim[1:], m)
     reach1 = jnp.where(has_arc & by_first, _turned(one, low), reach1)
     reach2 = jnp.where(has_arc & ~by_first, _turned(two, low), reach2)
     return Places(normal, first, second, reach1, reach2)
@@ -152,13 +153,13 @@ def furthest(terms: Terms, n: Array, steps: int) -> Array:
     step is (P H P + (n . g) P) dn = P g.
     """
     held = lax.stop_gradient(terms)
-    n = lax.stop_gradient(_normalized(n - dot(n, held.line) * held.line))
-    n = lax.fori_loop(0, steps - 2, lambda _, n: _further(held, n), n)
+    n = lax.fori_loop(0, steps - 2, lambda _, n: _further(held, n), lax.stop_gradient(n))
     # Two steps carry all derivatives: quadratic convergence forgets the rest.
     return _further(terms, _further(terms, n))
 
 
 def _further(terms: Terms, n: Array) -> Array:
+    n = _normalized(n - dot(n, terms.line) * terms.line)
     t1, t2 = _tangents(n, terms.line)
     a, b, c = _curvature(terms, n)
     at, one, two = terms.at, terms.one, terms.two
@@ -170,7 +171,7 @@ def _further(terms: Terms, n: Array) -> Array:
     a, c, slope1, slope2 = a + lift, c + lift, dot(t1, g), dot(t2, g)
     dn = t1 * (c * slope1 - b * slope2) + t2 * (a * slope2 - b * slope1)
     dn = dn / at_least(a * c - b * b)
-    return _normalized(n + dn * jnp.minimum(1.0, _TURN / at_least(safe_norm(dn))))
+    return _normalized(n + dn * jnp.minimum(1.0, _TURN / at_least(safe_norm(dn), SMALL)))
 
 
 def _curvature(terms: Terms, n: Array) -> tuple[Array, Array, Array]:
@@ -225,13 +226,13 @@ def _tangents(n: Array, line: Array) -> tuple[Array, Array]:
 def _reach(pose: Frames, side: Side, n: Array) -> Array:
     """Extreme points of the ellipsoids along n, from their centres, world."""
     stretched = side.spread * _back(pose, n)
-    return _turned(pose, side.spread * stretched / at_least(safe_norm(stretched)))
+    return _turned(pose, side.spread * stretched / at_least(safe_norm(stretched), SMALL))
 
 
 def _bend(pose: Frames, side: Side, n: Array, t: Array) -> Array:
     """How `_reach` changes as n turns along t."""
     m, way = side.spread * _back(pose, n), side.spread * _back(pose, t)
-    length = at_least(safe_norm(m))
+    length = at_least(safe_norm(m), SMALL)
     unit = m / length
     return _turned(pose, side.spread * (way - unit * dot(unit, way)) / length)
 
@@ -246,7 +247,7 @@ def _not_beyond_reach(bound: Array, one: Frames, two: Frames, found: Touch) -> T
     distance = safe_norm(off)
     least = distance - bound[0] - bound[1]
     apart = least > found.gap
-    way = (off / at_least(distance))[:, None]
+    way = (off / at_least(distance, SMALL))[:, None]
     on_sphere = (two.pos - bound[1] * way[:, 0])[:, None]
     return Touch(
         jnp.where(apart, least, found.gap),
@@ -265,6 +266,6 @@ def _back(pose: Frames, x: Array) -> Array:
     return matvec_t(pose.rot[:, :, None], x)
 
 
-def _normalized(x: Array, floor: float = 1e-9) -> Array:
+def _normalized(x: Array, floor: float = SMALL) -> Array:
     """Of unit length; shorter where there is no direction but that of rounding."""
     return x / at_least(safe_norm(x), floor)

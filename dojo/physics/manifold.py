@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from dojo.math.vectors import at_least, cross, dot, safe_norm, total
+from dojo.math.vectors import SMALL, at_least, cross, dot, safe_norm, total
 from dojo.physics.solids import ROUND
 
 # A disc reaches beyond the polygon that stands for it by this share of its radius.
@@ -49,7 +49,7 @@ class Plane(NamedTuple):
         edge = face[:, 1] - face[:, 0]
         short = dot(flat, flat) <= 1e-6 * dot(along, along)
         x = jnp.where(short, edge, flat)
-        x = x / at_least(safe_norm(x))
+        x = x / at_least(safe_norm(x), SMALL)
         return cls(face[:, 0], jnp.stack([x, cross(normal, x), normal]))
 
     def inwards(self, x: Array) -> Array:
@@ -87,7 +87,7 @@ def overlap(
 def _sides(ring: Array, points: Array) -> Array:
     """How far points (2, P, n) lie to the left of the edges of a ring (2, K, n): (K, P, n)."""
     edge = jnp.roll(ring, -1, axis=1) - ring
-    edge = edge / at_least(safe_norm(edge))
+    edge = edge / at_least(safe_norm(edge), SMALL)
     off = points[:, None] - ring[:, :, None]
     return edge[0, :, None] * off[1] - edge[1, :, None] * off[0]
 
@@ -116,7 +116,7 @@ def _crossings(face: Face, b: Array, flat: Array) -> tuple[Array, Array]:
     point = b[:, None] + share * (jnp.roll(b, -1, axis=1) - b)[:, None]  # (3, K, K, n)
     edge = jnp.roll(a[:2], -1, axis=1) - a[:2]
     length = safe_norm(edge)
-    along = total((edge / at_least(length))[:, :, None] * (point[:2] - a[:2, :, None]))
+    along = total((edge / at_least(length, SMALL))[:, :, None] * (point[:2] - a[:2, :, None]))
     within = (along > near) & (along < length[:, None] - near)
     # A segment comes back upon itself.
     once = flat | (np.arange(b.shape[1]) == 0)[:, None]

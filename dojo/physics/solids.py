@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dojo.math.vectors import at_least, cross, dot, matvec, matvec_t, safe_norm, total
+from dojo.math.vectors import SMALL, at_least, cross, dot, matvec, matvec_t, safe_norm, total
 from dojo.model.layout import entries
 from dojo.model.model import Model
 from dojo.model.topology import Topology
@@ -128,7 +128,7 @@ def _normals(corners: Array, faces: np.ndarray) -> Array:
     ring = ring.reshape(3, count, most, n)
     off = ring - ring[:, :1]
     area = jnp.sum(cross(off, jnp.roll(off, -1, axis=1)), axis=1)
-    return area / at_least(safe_norm(area))
+    return area / at_least(safe_norm(area), SMALL)
 
 
 class _Shapes(NamedTuple):
