@@ -43,7 +43,7 @@ _SEARCH = 10
 # the geoms; else it stays with the first.
 _CURVED = 1e-3
 # A rim counts as such where a normal is further than this sine from its axis.
-_FLAT = 0.25
+_FLAT = 0.9
 # A cylinder whose axis is within this cosine of a face's normal stands on it, else it lies.
 _STANDS = 0.7
 # Edges within this sine of each other may touch along a stretch, at both of its ends; within the
