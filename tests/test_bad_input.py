@@ -205,16 +205,18 @@ UNSUPPORTED = {
     "viscosity": (hinged(option='<option viscosity=".1"/>'), "fluid", "viscosity 0.1"),
     "two bodies": (
         mjcf(
-            BALL
-            + BALL.replace("ball", "other")
-            .replace("root", "root2")
-            .replace('size=".1"', 'type="ellipsoid" size=".1 .2 .1"')
+            (BALL + BALL.replace("ball", "other").replace("root", "root2")).replace(
+                'size=".1"', 'type="cylinder" size=".1 .2"'
+            )
         ),
         "body-body collision",
         "1 pairs: ball-other",
     ),
     "a static box": (
-        mjcf('<geom name="step" type="cylinder" size="1 1"/>' + BALL),
+        mjcf(
+            '<geom name="step" type="cylinder" size="1 1"/>'
+            + BALL.replace('size=".1"', 'type="box" size=".1 .1 .1"')
+        ),
         "body-body collision",
         "1 pairs: step-ball",
     ),

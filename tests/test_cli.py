@@ -8,8 +8,8 @@ from dojo.cli.main import main
 
 BODY_BODY = """<mujoco><worldbody>
   <geom type="plane" size="1 1 .1"/>
-  <body pos="0 0 1"><freejoint/><geom size=".1"/></body>
-  <body pos="0 0 2"><freejoint/><geom type="ellipsoid" size=".1 .1 .2"/></body>
+  <body pos="0 0 1"><freejoint/><geom type="box" size=".1 .1 .1"/></body>
+  <body pos="0 0 2"><freejoint/><geom type="cylinder" size=".1 .2"/></body>
 </worldbody></mujoco>"""
 
 

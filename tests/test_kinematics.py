@@ -10,7 +10,7 @@ import pytest
 from paths import MODELS, SUITE, needs_suite
 
 import dojo
-from dojo.loaders.geoms import MOST_CORNERS
+from dojo.loaders.hulls import MOST_CORNERS
 from dojo.physics import collision, planes
 from dojo.physics.kinematics import difference, displace, link_frames, local_maps
 

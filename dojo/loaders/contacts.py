@@ -118,12 +118,14 @@ def _on_plane(geoms: Geoms, a: int, b: int, hulls: Hulls) -> list[_Entry] | None
     return [_Entry(plane, body, feature) for feature in _features(geoms, body, hulls)]
 
 
-def _between_bodies(geoms: Geoms, a: int, b: int, hulls: Hulls) -> list[_Entry]:
-    """What two convex geoms can touch with."""
+def _between_bodies(geoms: Geoms, a: int, b: int, hulls: Hulls) -> list[_Entry] | None:
+    """What two convex geoms can touch with, None where that is not known."""
     # The simpler one has the points.
     first, second = sorted((a, b), key=lambda g: (-_COLLIDING.index(geoms.kinds[g]), g))
     kinds = geoms.kinds[first], geoms.kinds[second]
     if not set(kinds) <= _CLOSED:
+        if "cylinder" in kinds and not set(kinds) & _ROUND:
+            return None
         for geom in (first, second):
             if geoms.kinds[geom] == "mesh":
                 hulls.of(geom)

@@ -74,6 +74,14 @@ class Held(NamedTuple):
     bound: Array  # (2, n) radii of spheres round the geoms
 
 
+def where(condition: Array, a: Features, b: Features) -> Features:
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
+
+
+def beside(a: Features, b: Features) -> Features:
+    return jax.tree.map(lambda x, y: jnp.concatenate([x, y], axis=-2), a, b)
+
+
 class Places(NamedTuple):
     """Features in the world."""
 
