@@ -10,7 +10,7 @@ from dojo.math.vectors import SMALL, at_least, cross, dot, safe_norm
 from dojo.physics import manifold
 from dojo.physics.corners import CORNER_EDGE, EDGE_CORNER, Edges, corner_of, picked
 from dojo.physics.features import FREE, Axes, Features, Side, beside, where
-from dojo.physics.planes import lowest
+from dojo.physics.planes import REACH, lowest
 from dojo.physics.solids import Solid
 
 # What an axis of corners and edges must be better by than one of a face, over the geoms' size.
@@ -18,6 +18,8 @@ from dojo.physics.solids import Solid
 ALIKE, NEAR = 1e-7, 1e-6
 # A cylinder whose axis is within this cosine of a face's normal stands on it, else it lies.
 _STANDS = 0.7
+# Half width of the arc of a rim [rad]: this times the sine of its tilt, up to a quarter circle.
+_GROWTH, _WIDE = 5.0, 1.4
 # Edges within this sine of each other may touch along a stretch, at both of its ends; within the
 # second they do so nowhere else.
 _ALONG, _PARALLEL = 0.5, 0.05
@@ -69,7 +71,7 @@ def _on_face(
         free=jnp.zeros(shape[1:], bool),
         start=jnp.zeros_like(point),
         by_first=jnp.broadcast_to(~of_first, shape[1:]),
-        rim=jnp.zeros((4, *shape[1:]), point.dtype),
+        rim=jnp.zeros((3, *shape[1:]), point.dtype),
         idle=jnp.zeros(shape[1:], bool),
     )
 
@@ -110,7 +112,7 @@ class _Back(NamedTuple):
     rim: Array  # (n,) bool: a face that is round
     center: Array  # (3, n) the corner that lies lowest, or the centre of that rim
     low: Array  # (3, n) what is lowest about it
-    arc: Array  # (4, n) radius and arc of the rim there, see `features`
+    arc: Array  # (3, n) of the rim there, see `Features.rim`
 
 
 def _back(solid: Solid, direction: Array, normal: Array, most: int) -> _Back:
@@ -130,9 +132,12 @@ def _back(solid: Solid, direction: Array, normal: Array, most: int) -> _Back:
     shift = jnp.where(flat, 0.0, solid.outwards(shift[:, None])[:, 0])
     segment = jnp.stack([a, *[b] * (most - 1)], axis=1) - shift[:, None]
     center = corner_of(solid, direction)
-    arc = jnp.concatenate([solid.spread[:1], lowest(solid.inwards(normal[:, None])[:, 0])])
+    tilt = solid.inwards(normal[:, None])[:, 0]
+    # The more it tilts, the less a step leads through flat.
+    width = jnp.clip(_GROWTH * safe_norm(tilt[:2]), REACH, _WIDE)
+    arc = jnp.concatenate([solid.spread[:1] * lowest(tilt), width[None]])
     arc = jnp.where(flat & is_round, arc, 0.0)
-    arm = jnp.stack([arc[0] * arc[1], arc[0] * arc[2], jnp.zeros_like(arc[0])])
+    arm = jnp.concatenate([arc[:2], jnp.zeros_like(arc[:1])])
     arm = solid.outwards(arm[:, None])[:, 0]
     arm = jnp.where(dot(direction, normal) < 0, -arm, arm)
     return _Back(

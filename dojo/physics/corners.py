@@ -63,7 +63,7 @@ def between_corners(one: Solid, two: Solid, size: Array) -> tuple[Edges, Feature
         free=jnp.zeros((4, count), bool),
         start=jnp.broadcast_to(n[:, None], us.shape),
         by_first=jnp.arange(4)[:, None].repeat(count, axis=1) == CORNER_EDGE,
-        rim=jnp.zeros((4, 4, count), n.dtype),
+        rim=jnp.zeros((3, 4, count), n.dtype),
         idle=jnp.zeros((4, count), bool),
     )
     crossing = (np.arange(4) == EDGES)[:, None]

@@ -62,7 +62,7 @@ class Features(NamedTuple):
     free: Array  # (k, n) bool: the normal is that of the distance
     start: Array  # (3, k, n) that normal at the start, world
     by_first: Array  # (k, n) bool: the first geom's point is where they touch
-    # (4, k, n) radius [m] and arc of a rim that meets a face, see `planes.lowest`; zero: none
+    # (3, k, n) middle [m] and half width [rad] of the arc of a rim on a face; zero: none
     rim: Array
     idle: Array  # (k, n) bool: stands for nothing
 
@@ -128,9 +128,9 @@ def places(at: Features, size: Array, one: Frames, two: Frames) -> Places:
     reach1, reach2 = _reach(one, at.one, normal), _reach(two, at.two, normal)
     # Of a rim that meets a face only an arc counts.
     by_first = at.by_first
-    has_arc = at.rim[0] > 0
+    has_arc = at.rim[2] > 0
     m = jnp.where(by_first, _back(one, normal), _back(two, normal))
-    _, low = arc(at.rim[0], at.rim[1:], m)
+    _, low = arc(at.rim[:2], at.rim[2], m)
     reach1 = jnp.where(has_arc & by_first, _turned(one, low), reach1)
     reach2 = jnp.where(has_arc & ~by_first, _turned(two, low), reach2)
     return Places(normal, first, second, reach1, reach2)

@@ -6,7 +6,7 @@ normal in the geom's axes,
     gap = n . centre - offset - rho(m),     touching point = centre - R grad rho(m).
 
 Spheres, capsules, corners: rho constant. Ellipsoid: |diag(size) m|. Rim of a cylinder: fixed
-corners, and for a step an arc about its lowest point at the step's start, r |m_xy|
+corners, and for a step the arc within REACH of its lowest point at the step's start, r |m_xy|
 where m points into the arc. The arc stays with the body, so a rim that passes through flat within
 the step comes down on its corners, as a box does, and not at a point that ran to the other side.
 """
@@ -34,9 +34,8 @@ from dojo.physics.kinematics import Frames
 from dojo.physics.pairs import Table, Touch
 
 # Half width [rad] of the arc of a rim that a step can touch with: rims that turn less within a
-# step do not penetrate. It grows with the sine of the tilt up to WIDE, where a step does not lead
-# through flat. Within BLUNT of standing flat [rad] the arc shrinks into the centre.
-REACH, BLUNT, WIDE, GROWTH = 0.2, 0.01, 1.4, 5.0
+# step do not penetrate. Within BLUNT of standing flat [rad] the arc shrinks into the centre.
+REACH, BLUNT = 0.2, 0.01
 # Sine of a rim's tilt between which its corners retreat to the centre: a rolling rim is round.
 ROUND_START, ROUND_END = 0.7, 0.95
 
@@ -53,7 +52,8 @@ class OnPlanes(NamedTuple):
     rot: Array  # (3, 3, n) geom in link
     frame: Array  # (3, 3, n) columns n, t1, t2 of the plane, world
     offset: Array  # (n,) [m] of the plane along its normal
-    anchor: Array | None  # (3, n) arcs of rims, see `lowest`; None: those of each pose
+    # Middle of the arcs of rims, (2, n) over the radius; None: the lowest points of each pose.
+    anchor: Array | None
 
     @property
     def normal(self) -> Array:
@@ -118,7 +118,7 @@ def _vertices(model: Model, row: np.ndarray) -> Array:
 def anchored(model: Model, c: OnPlanes, frames: Frames) -> OnPlanes:
     """Features for a step from these link poses: what they are of a rim, fixed to the body."""
     if not _rim_corners(model.topology).any():
-        return c._replace(anchor=jnp.zeros((3, len(c.radius)), model.dtype))
+        return c._replace(anchor=jnp.zeros((2, len(c.radius)), model.dtype))
     normal = _local_normal(model, c, frames)
     steep = (safe_norm(normal[:2]) - ROUND_START) / (ROUND_END - ROUND_START)
     t = jnp.clip(steep, 0.0, 1.0)
@@ -142,16 +142,11 @@ def _rim_corners(topology: Topology) -> np.ndarray:
 
 
 def lowest(m: Array) -> Array:
-    """The arc of a rim that m points to: its middle over the radius, and half its width [rad].
-
-    The middle is shrunk within BLUNT: t^2 (6 - 8 t + 3 t^2), t = |m_xy| / BLUNT.
-    """
+    """Azimuth (2, n) of m, shrunk within BLUNT: t^2 (6 - 8 t + 3 t^2), t = |m_xy| / BLUNT."""
     s = safe_norm(m[:2])
     t = jnp.minimum(s / BLUNT, 1.0)
     blunt = t < 1
-    scale = jnp.where(blunt, t * (6 - t * (8 - 3 * t)) / BLUNT, 1 / at_least(s, BLUNT))
-    width = jnp.clip(REACH + GROWTH * (s - REACH / GROWTH), REACH, WIDE)
-    return jnp.concatenate([m[:2] * scale, width[None]])
+    return m[:2] * jnp.where(blunt, t * (6 - t * (8 - 3 * t)) / BLUNT, 1 / at_least(s, BLUNT))
 
 
 def touch(model: Model, c: OnPlanes, frames: Frames) -> Touch:
@@ -180,7 +175,7 @@ def _supports(model: Model, c: OnPlanes, rot: Array) -> tuple[Array, Array]:
         if group.kind == "ellipsoid":
             radius, gradient = _ellipsoid(c.size[:, part], local)
         else:
-            radius, gradient = arc(c.size[0, part], c.anchor[:, part], local)
+            radius, gradient = arc(c.size[0, part] * c.anchor[:, part], REACH, local)
         radii.append(radius)
         arms.append(matvec(axes, gradient))
     zero = jnp.zeros((0,), model.dtype)
@@ -199,16 +194,16 @@ def _ellipsoid(size: Array, m: Array) -> tuple[Array, Array]:
     return radius, size * size * m / radius
 
 
-def arc(radius: Array, low: Array, m: Array) -> tuple[Array, Array]:
-    """Support (n,) of arcs (3, n), see `lowest`, of rims, and the points that have it (3, n)."""
-    share = safe_norm(low[:2])
-    u, width = low[:2] / at_least(share), low[2]
+def arc(middle: Array, reach: Array | float, m: Array) -> tuple[Array, Array]:
+    """Support of the arc within `reach` [rad] of `middle` (2, n) [m], and the point that has it."""
+    radius = safe_norm(middle)
+    u = middle / at_least(radius)
     x, y = u[0] * m[0] + u[1] * m[1], u[0] * m[1] - u[1] * m[0]
     s = safe_norm(m[:2])
-    inside = (x >= jnp.cos(width) * s) & (s > 0)
+    inside = (x >= jnp.cos(reach) * s) & (s > 0)
     length = at_least(s)
-    cosine = jnp.where(inside, x / length, jnp.cos(width))
-    sine = jnp.where(inside, y / length, jnp.where(y < 0, -jnp.sin(width), jnp.sin(width)))
+    cosine = jnp.where(inside, x / length, jnp.cos(reach))
+    sine = jnp.where(inside, y / length, jnp.where(y < 0, -jnp.sin(reach), jnp.sin(reach)))
     across = [u[0] * cosine - u[1] * sine, u[1] * cosine + u[0] * sine, jnp.zeros_like(s)]
-    point = radius * share * jnp.stack(across)
+    point = radius * jnp.stack(across)
     return dot(point, m), point
