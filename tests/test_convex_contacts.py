@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 import pytest
 from differences import best_richardson
-from simulator import energies, simulate
+from simulator import simulate
 
 import dojo
 from dojo.model.topology import contact_geoms
@@ -44,7 +44,7 @@ ROUND, CLOSED = {"sphere", "egg", "bean"}, {"sphere", "rod", "box"}
 
 
 def supported(pair):
-    return not set(pair) <= CLOSED and ("can" not in pair or bool(set(pair) & ROUND))
+    return not set(pair) <= CLOSED and bool(set(pair) & ROUND)
 
 
 PAIRS = tuple(filter(supported, itertools.combinations(NAMES, 2)))
@@ -121,11 +121,7 @@ def test_gaps_and_normals_are_mujocos(pair, nearest, simulated):
     gap, normal = nearest[pair]
     apart = expected > 1e-4
     assert apart.sum() > 100
-    # Near where one feature takes over from another the search may settle for the other one: a
-    # lower bound, by micrometres.
-    error = (gap - expected)[apart]
-    assert (np.abs(error) < 1e-6).mean() > 0.99
-    assert np.abs(error).max() < 1e-4
+    assert np.abs(gap - expected)[apart].max() < 1e-8
     way = (ends[:, 3:] - ends[:, :3])[apart] / expected[apart, None]
     assert np.median(1 - np.sum(way * normal[apart], axis=1)) < 1e-10
 
@@ -135,26 +131,26 @@ def test_the_order_of_bodies_does_not_matter(poses, nearest):
     for pair in PAIRS:
         ours, theirs = nearest[pair][0], swapped[pair][0]
         apart = ours > 1e-4
-        off = np.abs(theirs - ours)[apart]
-        assert (off < 1e-6).mean() > 0.99, pair
-        assert off.max() < 1e-4, pair
+        np.testing.assert_allclose(theirs[apart], ours[apart], atol=1e-8)
 
 
 PILE = f"""<mujoco><option timestep="0.01"/>{ASSETS}
 <worldbody><geom type="plane" size="3 3 .1" friction=".6"/>
-<body pos="0 0 .055"><freejoint/><geom type="mesh" mesh="brick"/></body>
-<body pos=".02 0 .23" euler="0 0 30"><freejoint/><geom type="mesh" mesh="rock"/></body>
-<body pos="-.06 .02 .17"><freejoint/><geom type="ellipsoid" size=".05 .04 .06"/></body>
-<body pos=".12 .02 .2" euler="70 0 20"><freejoint/><geom type="capsule" size=".02 .1"/></body>
+<geom type="mesh" mesh="brick" pos="0 0 .05"/><geom type="cylinder" size=".06 .05" pos=".2 0 .05"/>
+<body pos="0 .01 .17" euler="20 0 10"><freejoint/>
+  <geom type="ellipsoid" size=".05 .04 .06" mass=".5"/></body>
+<body pos=".02 0 .28" euler="0 70 10"><freejoint/>
+  <geom type="ellipsoid" size=".04 .06 .05" mass=".3"/></body>
+<body pos=".25 0 .16"><freejoint/><geom size=".05" mass=".4"/></body>
 </worldbody></mujoco>"""
 
 
 def test_jacobians_of_a_pile_agree_with_differences():
     model, lanes = dojo.load(PILE), 4
-    start, _ = simulate(model, dojo.init(model), 12, kappa=1e-3)
-    rng = np.random.default_rng(0)
-    q = jnp.array(start.q[np.array([2, 5, 8, 11])])
-    v = jnp.array(start.v[np.array([2, 5, 8, 11])] + 0.1 * rng.normal(size=(lanes, model.nv)))
+    start, _ = simulate(model, dojo.init(model), 40, kappa=1e-3)
+    at, rng = np.array([6, 12, 20, 36]), np.random.default_rng(0)
+    q = jnp.array(start.q[at])
+    v = jnp.array(start.v[at] + 0.1 * rng.normal(size=(lanes, model.nv)))
 
     @jax.jit
     @jax.vmap
@@ -165,7 +161,7 @@ def test_jacobians_of_a_pile_agree_with_differences():
     after, info, (a, _) = moved(q, v, jnp.zeros((lanes, 2 * model.nv)))
     assert info.converged.all()
     pairs = contact_geoms(model.topology)[:, 0] > 0
-    assert (np.asarray(info.contacts.impulse)[:, pairs, 0] > 1e-2).any(axis=1).all()
+    assert (np.asarray(info.contacts.impulse)[:, pairs, 0] > 1e-2).any(axis=1).sum() > 1
     tangent = jax.jit(jax.vmap(lambda q, to: difference(model, q, to)))
 
     def ends(x):
@@ -178,13 +174,3 @@ def test_jacobians_of_a_pile_agree_with_differences():
     ]
     error = np.abs(a - np.stack(columns, axis=2)).max(axis=(1, 2)) / np.abs(a).max(axis=(1, 2))
     assert (error < 1e-6).all(), error
-
-
-def test_a_pile_comes_to_rest_and_gains_no_energy():
-    model = dojo.load(PILE)
-    states, infos = simulate(model, dojo.init(model), 300, kappa=1e-8)
-    assert infos.converged.all()
-    energy = np.asarray(energies(model, states))
-    # The floor and one body above it: what friction and impacts take is not given back.
-    assert np.diff(energy).max() < 1e-5 * (energy[0] - energy[-1])
-    assert infos.contacts.gap.min() > -1e-9

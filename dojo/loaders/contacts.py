@@ -124,7 +124,7 @@ def _between_bodies(geoms: Geoms, a: int, b: int, hulls: Hulls) -> list[_Entry] 
     first, second = sorted((a, b), key=lambda g: (-_COLLIDING.index(geoms.kinds[g]), g))
     kinds = geoms.kinds[first], geoms.kinds[second]
     if not set(kinds) <= _CLOSED:
-        if "cylinder" in kinds and not set(kinds) & _ROUND:
+        if not set(kinds) & _ROUND:
             return None
         for geom in (first, second):
             if geoms.kinds[geom] == "mesh":

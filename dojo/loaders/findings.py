@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dojo.model.errors import UnsupportedFeature, close_matches
 
 FEATURES = {
-    "body-body collision": "a cylinder against a capsule, box, cylinder or mesh",
+    "body-body collision": "a cylinder or mesh against a capsule, box, cylinder or mesh",
     "equality": "equality constraints: connect, weld, joint, tendon",
     "tendon": "tendons that carry a limit, spring, damper or friction",
     "ball limit": "limits on ball joints",

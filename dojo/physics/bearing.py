@@ -200,7 +200,7 @@ def on_polygon(
 
 
 def _along(two: Solid, lines: Edges, edge_corner: Features) -> Features:
-    """Edges that lie along each other touch at both ends of where they do: two places.
+    """Round edges that lie along each other touch at both ends of where they do: two places.
 
     Each is that of the first geom's edge and a point of the second's.
     """
@@ -210,7 +210,7 @@ def _along(two: Solid, lines: Edges, edge_corner: Features) -> Features:
     length, run = safe_norm(a.half), dot(u, b.half)
     middle = dot(u, b.center - a.center)
     parallel = safe_norm(cross(u, b.unit)) < _ALONG
-    there = a.there & b.there & parallel
+    there = a.there & b.there & parallel & edge_corner.free[0]
     ends = [
         jnp.clip((side * length - middle) / jnp.where(there, run, 1.0), -1.0, 1.0)
         for side in (-1.0, 1.0)
