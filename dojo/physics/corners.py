@@ -18,8 +18,6 @@ _SEARCH = 10
 # The normal follows the shapes where these determine it, by a curvature radius over the size of
 # the geoms; else it stays with the first.
 _CURVED = 1e-3
-# A rim counts as such where a normal is further than this sine from its axis.
-_FLAT = 0.9
 # The places of `between_corners`.
 EDGES, EDGE_CORNER, CORNER_EDGE, CORNERS = range(4)
 
@@ -70,8 +68,6 @@ def between_corners(one: Solid, two: Solid, size: Array) -> tuple[Edges, Feature
     line = jnp.where(crossing, 0.0, us + ws)
     terms = Terms(at, size, pose_of(one), pose_of(two), second - first, line)
     normal = furthest(terms, at.start, _SEARCH)
-    at = at._replace(one=_pinned(one, at.one, normal, 1.0), two=_pinned(two, at.two, normal, -1.0))
-    terms = terms._replace(at=at)
     shape = bend(terms, normal)
     round_once, round_twice = (r > _CURVED * size for r in (shape.most, shape.least))
     free = ~crossing & round_once
@@ -94,21 +90,6 @@ def _side(solid: Solid, point: Array) -> Side:
     k = point.shape[1]
     spread = jnp.broadcast_to(solid.spread[:, None], point.shape)
     return Side(solid.inwards(point - solid.pos[:, None]), spread, jnp.stack([solid.radius] * k))
-
-
-def _pinned(solid: Solid, side: Side, normal: Array, sign: float) -> Side:
-    """Features with a point of a rim in place of the rim where the normal is nearly its axis.
-
-    There the rim's extreme point runs round faster than Newton's method follows.
-    """
-    m = solid.inwards(normal)
-    flat = (solid.spread[2] == 0) & (solid.spread[0] > 0) & (safe_norm(m[:2]) < _FLAT)
-    stretched = side.spread * m
-    reach = side.spread * stretched / at_least(safe_norm(stretched), SMALL)
-    return side._replace(
-        point=jnp.where(flat, side.point + sign * reach, side.point),
-        spread=jnp.where(flat, 0.0, side.spread),
-    )
 
 
 def corner_of(solid: Solid, n: Array) -> Array:
