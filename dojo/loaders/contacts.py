@@ -129,7 +129,7 @@ def _between_bodies(geoms: Geoms, a: int, b: int, hulls: Hulls) -> list[_Entry] 
         for geom in (first, second):
             if geoms.kinds[geom] == "mesh":
                 hulls.of(geom)
-        return [_Entry(first, second, _feature(_convex(kinds)))]
+        return [_Entry(first, second, _feature("round"))]
     if kinds == ("box", "box"):
         return [_Entry(first, second, _feature("boxes"))]
     points = _PRIMITIVE_FEATURES[kinds[1]]
@@ -140,12 +140,6 @@ def _between_bodies(geoms: Geoms, a: int, b: int, hulls: Hulls) -> list[_Entry] 
     if kinds == ("box", "capsule"):
         return [*entries, _Entry(first, second, _feature("edges"))]
     return entries
-
-
-def _convex(kinds: tuple[GeomKind, GeomKind]) -> FeatureKind:
-    if set(kinds) & _ROUND:
-        return "single"
-    return "bars" if "capsule" in kinds else "solids"
 
 
 def _group(

@@ -14,20 +14,11 @@ JointKind = Literal["free", "ball", "hinge", "slide"]
 GeomKind = Literal["plane", "sphere", "capsule", "ellipsoid", "cylinder", "box", "mesh"]
 # Features of a convex geom against a plane, and of pairs of bodies (dojo.physics.collision).
 FeatureKind = Literal[
-    "disc",
-    "ellipsoid",
-    "point",
-    "closest",
-    "capsules",
-    "edges",
-    "boxes",
-    "single",
-    "bars",
-    "solids",
+    "disc", "ellipsoid", "point", "closest", "capsules", "edges", "boxes", "round"
 ]
 PLANE_KINDS = ("disc", "ellipsoid", "point")
 # Contact candidates that an entry of a group stands for.
-ROWS = {"edges": 2, "boxes": 8, "bars": 5, "solids": 9}
+ROWS = {"edges": 2, "boxes": 8}
 WORLD = -1
 
 Q_WIDTH = {"free": 7, "ball": 4, "hinge": 1, "slide": 1}
@@ -93,9 +84,8 @@ class ContactGroup(ContentHashed):
     in the geom's frame, and a support radius: constant (`radius_map @ size`, kind "point"), that of
     an ellipsoid, or that of a disc across the geom's z axis. Kind "closest": such a point against
     a sphere, capsule or box. All are linear in the geoms' sizes, which stay differentiable. Kinds
-    "capsules" (two), "edges" (of a box against a capsule) and "boxes" (two) have no feature, nor
-    have those of any two convex geoms: "single" where one of them is round all over, "bars" where
-    one is a capsule, and "solids".
+    "capsules" (two), "edges" (of a box against a capsule), "boxes" (two) and "round" (a sphere or
+    ellipsoid against any convex geom) have no feature.
     """
 
     kind: FeatureKind

@@ -18,21 +18,21 @@ from dojo.math.vectors import at_least, cross, dot
 from dojo.model.layout import entries
 from dojo.model.model import Model
 from dojo.model.topology import ContactGroup, Topology
-from dojo.physics import boxes, convex, features, planes, rounded
+from dojo.physics import boxes, planes, rounded, smooth
 from dojo.physics.boxes import Facets
-from dojo.physics.features import Held
 from dojo.physics.kinematics import Frames, geom_frames
 from dojo.physics.nearest import nearest_pairs
 from dojo.physics.pairs import Bodies, Pairs, Touch, one_table
 from dojo.physics.planes import OnPlanes
 from dojo.physics.rounded import Edges
+from dojo.physics.smooth import Round
 
 
 class Settled(NamedTuple):
     """What the start of a step decides about the pairs of a group."""
 
     chosen: Array | None  # (k,) the entries that take part; None: all
-    features: Facets | Edges | Held | None
+    features: Facets | Edges | Round | None
 
 
 class Candidates(NamedTuple):
@@ -80,11 +80,11 @@ def _pair_groups(topology: Topology) -> tuple[ContactGroup, ...]:
 
 def _features(
     model: Model, group: ContactGroup, pairs: Pairs, now: Bodies, later: Bodies
-) -> Facets | Edges | Held | None:
+) -> Facets | Edges | Round | None:
     if group.kind == "boxes":
         return boxes.facets(model, pairs, now, later)
-    if group.kind in ("single", "bars", "solids"):
-        return convex.settle(model, group, pairs, now, later)
+    if group.kind == "round":
+        return smooth.settle(model, group, pairs, now, later)
     return rounded.edges(model, pairs, now) if group.kind == "edges" else None
 
 
@@ -109,10 +109,10 @@ def touch(model: Model, c: Candidates, frames: Frames | Bodies) -> Touch:
                 parts.append(boxes.touch(model, pairs, settled, bodies))
             case Edges():
                 parts.append(rounded.on_edges(model, pairs, settled, bodies))
-            case Held():
+            case Round():
                 sides = zip(pairs.sides, bodies, strict=True)
                 one, two = (geom_frames(model, frame, geoms) for geoms, frame in sides)
-                parts.append(features.touch(settled, one, two))
+                parts.append(smooth.touch(settled, one, two))
             case None:
                 parts.append(rounded.AT_ANY_POSE[group.kind](model, pairs, bodies))
     return Touch(*(_arranged(model.topology, field) for field in zip(*parts, strict=True)))

@@ -12,6 +12,7 @@ the step comes down on its corners, as a box does, and not at a point that ran t
 """
 
 import functools
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -124,7 +125,7 @@ def anchored(model: Model, c: OnPlanes, frames: Frames) -> OnPlanes:
     t = jnp.clip(steep, 0.0, 1.0)
     corner = c.size[0] * jnp.asarray(_rim_corners(model.topology), model.dtype)
     center = c.center - matvec(c.rot, corner * t * t * (3.0 - 2.0 * t))
-    return c._replace(center=center, anchor=lowest(normal))
+    return c._replace(center=center, anchor=_lowest(normal))
 
 
 def _local_normal(model: Model, c: OnPlanes, frames: Frames) -> Array:
@@ -141,7 +142,7 @@ def _rim_corners(topology: Topology) -> np.ndarray:
     return across * np.array([kind == "cylinder" for kind in kinds], dtype=float)
 
 
-def lowest(m: Array) -> Array:
+def _lowest(m: Array) -> Array:
     """Azimuth (2, n) of m, shrunk within BLUNT: t^2 (6 - 8 t + 3 t^2), t = |m_xy| / BLUNT."""
     s = safe_norm(m[:2])
     t = jnp.minimum(s / BLUNT, 1.0)
@@ -155,7 +156,7 @@ def touch(model: Model, c: OnPlanes, frames: Frames) -> Touch:
     pose = Frames(frames.pose[:, :, link])
     center = pose.pos + matvec(pose.rot, c.center)
     if c.anchor is None:
-        c = c._replace(anchor=lowest(_local_normal(model, c, frames)))
+        c = c._replace(anchor=_lowest(_local_normal(model, c, frames)))
     radius, arm = _supports(model, c, pose.rot)
     gap = dot(c.normal, center) - c.offset - radius
     return Touch(gap, center - arm, c.normal)
@@ -175,7 +176,7 @@ def _supports(model: Model, c: OnPlanes, rot: Array) -> tuple[Array, Array]:
         if group.kind == "ellipsoid":
             radius, gradient = _ellipsoid(c.size[:, part], local)
         else:
-            radius, gradient = arc(c.size[0, part] * c.anchor[:, part], REACH, local)
+            radius, gradient = _arc(c.size[0, part] * c.anchor[:, part], local)
         radii.append(radius)
         arms.append(matvec(axes, gradient))
     zero = jnp.zeros((0,), model.dtype)
@@ -194,16 +195,16 @@ def _ellipsoid(size: Array, m: Array) -> tuple[Array, Array]:
     return radius, size * size * m / radius
 
 
-def arc(middle: Array, reach: Array | float, m: Array) -> tuple[Array, Array]:
-    """Support of the arc within `reach` [rad] of `middle` (2, n) [m], and the point that has it."""
+def _arc(middle: Array, m: Array) -> tuple[Array, Array]:
+    """Support of the arc within REACH of `middle` (2, n) [m], and the point that has it."""
     radius = safe_norm(middle)
     u = middle / at_least(radius)
     x, y = u[0] * m[0] + u[1] * m[1], u[0] * m[1] - u[1] * m[0]
     s = safe_norm(m[:2])
-    inside = (x >= jnp.cos(reach) * s) & (s > 0)
+    inside = (x >= math.cos(REACH) * s) & (s > 0)
     length = at_least(s)
-    cosine = jnp.where(inside, x / length, jnp.cos(reach))
-    sine = jnp.where(inside, y / length, jnp.where(y < 0, -jnp.sin(reach), jnp.sin(reach)))
+    cosine = jnp.where(inside, x / length, math.cos(REACH))
+    sine = jnp.where(inside, y / length, jnp.where(y < 0, -math.sin(REACH), math.sin(REACH)))
     across = [u[0] * cosine - u[1] * sine, u[1] * cosine + u[0] * sine, jnp.zeros_like(s)]
     point = radius * jnp.stack(across)
     return dot(point, m), point

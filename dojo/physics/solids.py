@@ -59,6 +59,11 @@ class Solid(NamedTuple):
         return core + safe_norm(self.spread[:, None] * m) + self.radius
 
     @property
+    def pose(self) -> Frames:
+        """Where they are."""
+        return Frames.of(self.rot, self.pos)
+
+    @property
     def bound(self) -> Array:
         """Radii (n,) of spheres about `pos` round them."""
         core = jnp.sqrt(dot(self.core, self.core).max(axis=0))

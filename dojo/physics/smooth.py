@@ -1,0 +1,239 @@
+"""Spheres and ellipsoids against any convex geom: one place where they touch.
+
+The second geom is round all over. The first touches it with a face, an edge or a corner, chosen at
+the start of a step. Corners and edges may themselves be round: the rim of a cylinder is a disc
+about the end of its axis, a capsule an edge with a ball about it, an ellipsoid a corner.
+
+On a face the gap is how far the second geom is apart along the normal of that face. Else it is the
+distance of the two features: the largest of how far they are apart along a direction, across the
+edge if it is one. Both are exact at any pose.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from dojo.math.vectors import SMALL, at_least, cross, dot, matvec, matvec_t, safe_norm
+from dojo.model.model import Model
+from dojo.model.topology import ContactGroup
+from dojo.physics import gjk
+from dojo.physics.kinematics import Frames, geom_frames
+from dojo.physics.pairs import Bodies, Pairs, Touch
+from dojo.physics.solids import Solid, solids
+
+# Newton steps for a normal: from the direction between the nearest points of shrunk geoms, and from
+# the normal at the start of the step. They double the digits each.
+_SEARCH, _STEPS = 10, 5
+# A normal turns by this much in a Newton step at most [rad].
+_TURN = 0.5
+# A face bears where it is worse than an edge or a corner by no more than this share of the size.
+_ALIKE = 1e-12
+
+
+class Features(NamedTuple):
+    """What of the first geoms may touch the second ones, k of each pair: (..., k, n)."""
+
+    on_face: Array  # (k, n) bool
+    normal: Array  # (3, k, n) of the face, in the first geom's frame, else at the start, world
+    line: Array  # (3, k, n) unit direction of the edge, in the first geom's frame; zero: none
+    point: Array  # (3, k, n) in the first geom's frame
+    spread: Array  # (3, k, n) half axes of the ellipsoid about it
+    radius: Array  # (k, n) of the ball about it
+
+
+class Round(NamedTuple):
+    """What a step holds apart of pairs."""
+
+    features: Features  # one of each pair
+    spread: Array  # (3, n) half axes of the second geoms
+    radius: Array  # (n,) of the balls about these
+    bound: Array  # (2, n) radii of spheres round the geoms
+
+
+def touch(held: Round, one: Frames, two: Frames) -> Touch:
+    """Gaps, points and normals with the geoms here."""
+    at = held.features
+    normal = _normals(held, one, two)
+    first = one.pos[:, None] + _turned(one, at.point) + _reach(one, at.spread, normal)
+    reach = _reach(two, held.spread[:, None], normal)
+    second = two.pos[:, None] - reach - held.radius * normal
+    gap = dot(normal, second - first) - at.radius
+    found = Touch(*(x[..., 0, :] for x in (gap, second, normal)))
+    return _not_beyond_reach(held.bound, one, two, found)
+
+
+def _normals(held: Round, one: Frames, two: Frames) -> Array:
+    at = held.features
+    free = _furthest(held, one, two, at.normal, _STEPS)
+    return jnp.where(at.on_face, _turned(one, at.normal), free)
+
+
+def _not_beyond_reach(bound: Array, one: Frames, two: Frames, found: Touch) -> Touch:
+    """The gap of the spheres round both geoms, where these are further apart.
+
+    A face that is far from the other geom sweeps through the space between them as it turns. No
+    turn can make them touch while the spheres round them do not.
+    """
+    off = two.pos - one.pos
+    distance = safe_norm(off)
+    least = distance - bound[0] - bound[1]
+    apart = least > found.gap
+    way = off / at_least(distance, SMALL)
+    return Touch(
+        jnp.where(apart, least, found.gap),
+        jnp.where(apart, two.pos - bound[1] * way, found.point),
+        jnp.where(apart, way, found.normal),
+    )
+
+
+def settle(model: Model, group: ContactGroup, pairs: Pairs, now: Bodies, ahead: Bodies) -> Round:
+    """Choose features for a step from these poses, to about those `ahead`.
+
+    Of those along which two geoms are apart now, the one along which they would be so most later,
+    so that a body that passes another is not stopped; along none, where they overlap least.
+    """
+    one = solids(model, group.first, pairs.first, now.first)
+    two = solids(model, group.second, pairs.second, now.second)
+    bound = jnp.stack([one.bound, two.bound])
+    faces = _faces(one)
+    others = _corners(one, two, bound)
+    every = jax.tree.map(lambda x, y: jnp.concatenate([x, y], axis=-2), faces, others)
+    held = Round(every, two.spread, two.radius, bound)
+    has_edge = one.has_edge.any(axis=0)[None]
+    there = jnp.concatenate([one.has_face, has_edge, jnp.ones_like(has_edge)])
+    gaps, later = (
+        jnp.where(there, _separation(held, *_placed(model, pairs, one, two, bodies)), -jnp.inf)
+        for bodies in (now, ahead)
+    )
+    apart = gaps > 0
+    score = jnp.where(apart, later, jnp.where(apart.any(axis=0), -jnp.inf, gaps))
+    handicap = np.arange(len(score))[:, None] >= len(one.has_face)
+    best = jnp.argmax(score - handicap * _ALIKE * (bound[0] + bound[1]), axis=0)
+    return held._replace(features=jax.tree.map(lambda x: _picked(x, best), every))
+
+
+def _placed(
+    model: Model, pairs: Pairs, one: Solid, two: Solid, bodies: Bodies
+) -> tuple[Solid, Solid]:
+    """The geoms at other poses."""
+    sides = zip((one, two), pairs.sides, bodies, strict=True)
+    poses = [(solid, geom_frames(model, frame, geoms)) for solid, geoms, frame in sides]
+    first, second = (solid._replace(pos=pose.pos, rot=pose.rot) for solid, pose in poses)
+    return first, second
+
+
+def _separation(held: Round, one: Solid, two: Solid) -> Array:
+    """How far whole geoms are apart along the normals of features: (k, n)."""
+    n = _normals(held, one.pose, two.pose)
+    gap = dot(n, (two.pos - one.pos)[:, None]) - one.reach(n) - two.reach(-n)
+    return jnp.where(dot(n, n) > 0.5, gap, -jnp.inf)
+
+
+def _picked(x: Array, index: Array) -> Array:
+    """One of the features of each pair, by index (n,): (..., 1, n)."""
+    shape = index.reshape(*[1] * (x.ndim - 1), -1)
+    return jnp.take_along_axis(x, shape, axis=x.ndim - 2)
+
+
+def _faces(one: Solid) -> Features:
+    """The faces of the first geoms, each by a point in its plane."""
+    normal = one.normals
+    zero, none = jnp.zeros_like(normal), jnp.zeros_like(normal[0])
+    point = normal * one.reach(one.outwards(normal))
+    return Features(none == 0, normal, zero, point, zero, none)
+
+
+def _corners(one: Solid, two: Solid, bound: Array) -> Features:
+    """The edge and the corner of the first geoms that are nearest to the second ones."""
+    n = gjk.direction(one, two)
+    m = one.inwards(n[:, None])
+    corner = _picked(one.core, jnp.argmax(dot(m, one.core), axis=0))
+    a, b = one.ends
+    score = jnp.where(one.has_edge, dot(m, a) + dot(m, b), -jnp.inf)
+    a, b = (_picked(x, jnp.argmax(score, axis=0)) for x in (a, b))
+    line = (b - a) / at_least(safe_norm(b - a), SMALL)
+    spread = jnp.broadcast_to(one.spread[:, None], (3, 2, n.shape[-1]))
+    at = Features(
+        on_face=jnp.zeros(spread.shape[1:], bool),
+        normal=jnp.broadcast_to(n[:, None], spread.shape),
+        line=jnp.concatenate([line, jnp.zeros_like(line)], axis=1),
+        point=jnp.concatenate([0.5 * (a + b), corner], axis=1),
+        spread=spread,
+        radius=jnp.broadcast_to(one.radius, spread.shape[1:]),
+    )
+    held = Round(at, two.spread, two.radius, bound)
+    normal = _furthest(held, one.pose, two.pose, at.normal, _SEARCH)
+    return at._replace(normal=lax.stop_gradient(normal))
+
+
+def _furthest(held: Round, one: Frames, two: Frames, n: Array, steps: int) -> Array:
+    """Normals (3, k, n) along which features are furthest apart, from n on.
+
+    The distance of two sets is the largest of those along a direction. With g what lies between the
+    extreme points along n, H the curvature of both supports, and P across n and the line, Newton's
+    step is (P H P + (n . g) P) dn = P g.
+    """
+    start = lax.stop_gradient((held, one, two))
+    n = lax.fori_loop(0, steps - 2, lambda _, n: _further(*start, n), lax.stop_gradient(n))
+    # Two steps carry all derivatives: quadratic convergence forgets the rest.
+    return _further(held, one, two, _further(held, one, two, n))
+
+
+def _further(held: Round, one: Frames, two: Frames, n: Array) -> Array:
+    at, spread = held.features, held.spread[:, None]
+    line = _turned(one, at.line)
+    n = _normalized(n - dot(n, line) * line)
+    t1, t2 = _tangents(n, line)
+    off = two.pos[:, None] - one.pos[:, None] - _turned(one, at.point)
+    g = off - _reach(one, at.spread, n) - _reach(two, spread, n)
+    bent1, bent2 = (_bend(one, at.spread, n, t) + _bend(two, spread, n, t) for t in (t1, t2))
+    apart, free = dot(n, g), dot(t2, t2) > 0
+    # No second direction across an edge.
+    a, b, c = dot(t1, bent1) + apart, dot(t1, bent2), jnp.where(free, dot(t2, bent2) + apart, 1.0)
+    least = 0.5 * (a + c) - safe_norm(jnp.stack([0.5 * (a - c), b]))
+    lift = jnp.maximum(0.0, 1e-6 * (held.bound[0] + held.bound[1]) - least)
+    a, c, slope1, slope2 = a + lift, c + lift, dot(t1, g), dot(t2, g)
+    dn = t1 * (c * slope1 - b * slope2) + t2 * (a * slope2 - b * slope1)
+    dn = dn / at_least(a * c - b * b)
+    return _normalized(n + dn * jnp.minimum(1.0, _TURN / at_least(safe_norm(dn), SMALL)))
+
+
+def _tangents(n: Array, line: Array) -> tuple[Array, Array]:
+    """Two unit vectors across n; one and zero where there is a line, also across that."""
+    on_line = (line != 0).any(axis=0)
+    x, y = (jnp.asarray(np.eye(3)[k], n.dtype)[:, None, None] for k in (0, 1))
+    guide = jnp.where(jnp.abs(n[0]) < 0.6, x, y)
+    t1 = _normalized(cross(n, jnp.where(on_line, line, guide)))
+    return t1, jnp.where(on_line, 0.0, cross(n, t1))
+
+
+def _reach(pose: Frames, spread: Array, n: Array) -> Array:
+    """Extreme points of ellipsoids along n, from their centres, world."""
+    stretched = spread * _back(pose, n)
+    return _turned(pose, spread * stretched / at_least(safe_norm(stretched), SMALL))
+
+
+def _bend(pose: Frames, spread: Array, n: Array, t: Array) -> Array:
+    """How `_reach` changes as n turns along t."""
+    m, way = spread * _back(pose, n), spread * _back(pose, t)
+    length = at_least(safe_norm(m), SMALL)
+    unit = m / length
+    return _turned(pose, spread * (way - unit * dot(unit, way)) / length)
+
+
+def _turned(pose: Frames, x: Array) -> Array:
+    """Vectors (3, k, n) of the geoms' frames in the world."""
+    return matvec(pose.rot[:, :, None], x)
+
+
+def _back(pose: Frames, x: Array) -> Array:
+    """Vectors (3, k, n) of the world in the geoms' frames."""
+    return matvec_t(pose.rot[:, :, None], x)
+
+
+def _normalized(x: Array) -> Array:
+    """Of unit length; shorter where there is no direction but that of rounding."""
+    return x / at_least(safe_norm(x), SMALL)
