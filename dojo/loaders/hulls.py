@@ -12,8 +12,8 @@ from dojo.model.errors import ModelError
 from dojo.model.topology import Hull, Mesh
 
 MOST_CORNERS = 32
-# Faces whose normals differ by less than this [rad] are one; a polygon keeps this many corners.
-_COPLANAR, _MOST_ROUND = 1e-4, 16
+# Triangles whose normals differ by less than this [rad] are of one face.
+_COPLANAR = 1e-4
 
 
 @dataclasses.dataclass
@@ -93,35 +93,26 @@ def _lost_depth(hull: np.ndarray, corners: np.ndarray) -> float:
 
 def _hull(corners: np.ndarray, start: int) -> Hull:
     """Faces and edges of corners (k, 3) in convex position, in rows from `start` on."""
-    triangles = ConvexHull(corners)
-    polygons, normals = [], triangles.equations[:, :3]
-    left = np.ones(len(normals), dtype=bool)
-    while left.any():
-        normal = normals[np.argmax(left)]
-        alike = left & (normals @ normal > np.cos(_COPLANAR))
-        left &= ~alike
-        polygons.append(_ordered(corners, np.unique(triangles.simplices[alike]), normal))
-    edges = {tuple(sorted(e)) for p in polygons for e in zip(p, np.roll(p, -1), strict=True)}
-    polygons = [
-        p[np.arange(_MOST_ROUND) * len(p) // _MOST_ROUND] if len(p) > _MOST_ROUND else p
-        for p in polygons
+    found = ConvexHull(corners)
+    normals = found.equations[:, :3]
+    # Triangles of one face by the first of them.
+    face = np.argmax(normals @ normals.T > np.cos(_COPLANAR), axis=1)
+    a, b, c = np.moveaxis(corners[found.simplices], 1, 0)
+    area = np.cross(b - a, c - a)
+    largest = [
+        max(np.flatnonzero(face == k), key=lambda i: np.linalg.norm(area[i]))
+        for k in np.unique(face)
     ]
+    outwards = np.sum(area * normals, axis=1) > 0
+    triangles = np.where(outwards[:, None], found.simplices, found.simplices[:, ::-1])
+    edges = {
+        tuple(sorted(np.delete(triangle, k).tolist()))
+        for i, triangle in enumerate(found.simplices)
+        for k, beside in enumerate(found.neighbors[i])
+        if face[i] != face[beside]
+    }
     return Hull(
         rows=start + np.arange(len(corners)),
-        faces=padded_rows(polygons),
+        faces=triangles[largest],
         edges=np.array(sorted(edges), dtype=int),
     )
-
-
-def _ordered(corners: np.ndarray, face: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """The corners of a face, by index, one after the other as seen from outside."""
-    off = corners[face] - corners[face].mean(axis=0)
-    x = off[np.linalg.norm(off, axis=1).argmax()]
-    angle = np.arctan2(off @ np.cross(normal, x), off @ x * np.linalg.norm(normal))
-    return face[np.argsort(angle)]
-
-
-def padded_rows(rows: list[np.ndarray]) -> np.ndarray:
-    """Rows of different lengths as one table; the last entry of the shorter ones repeated."""
-    most = max(map(len, rows))
-    return np.array([np.append(r, np.full(most - len(r), r[-1])) for r in rows])

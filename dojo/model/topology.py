@@ -72,7 +72,9 @@ class Hull(ContentHashed):
     """The convex hull of a mesh geom that collides."""
 
     rows: np.ndarray  # (V,) its corners in Model.mesh_vertices
-    faces: np.ndarray  # (F, K) corners round each face, by place in `rows`; the last one repeated
+    faces: (
+        np.ndarray
+    )  # (F, 3) three corners of each, by place in `rows`, outwards by the right hand
     edges: np.ndarray  # (E, 2) likewise
 
 

@@ -37,7 +37,7 @@ def direction(one: Solid, two: Solid) -> Array:
     """
     one, two = (lax.stop_gradient(s) for s in (one, two))
     # Near the origin rounding is small.
-    origin = two.pos - one.pos
+    origin = two.pose.pos - one.pose.pos
 
     def corner(towards: Array) -> Array:
         return origin + _extreme(two, -towards) - _extreme(one, towards)

@@ -121,14 +121,15 @@ def _placed(
     """The geoms at other poses."""
     sides = zip((one, two), pairs.sides, bodies, strict=True)
     poses = [(solid, geom_frames(model, frame, geoms)) for solid, geoms, frame in sides]
-    first, second = (solid._replace(pos=pose.pos, rot=pose.rot) for solid, pose in poses)
+    first, second = (solid._replace(pose=pose) for solid, pose in poses)
     return first, second
 
 
 def _separation(held: Round, one: Solid, two: Solid) -> Array:
     """How far whole geoms are apart along the normals of features: (k, n)."""
     n = _normals(held, one.pose, two.pose)
-    gap = dot(n, (two.pos - one.pos)[:, None]) - one.reach(n) - two.reach(-n)
+    off = (two.pose.pos - one.pose.pos)[:, None]
+    gap = dot(n, off) - one.reach(one.inwards(n)) - two.reach(-two.inwards(n))
     return jnp.where(dot(n, n) > 0.5, gap, -jnp.inf)
 
 
@@ -142,7 +143,7 @@ def _faces(one: Solid) -> Features:
     """The faces of the first geoms, each by a point in its plane."""
     normal = one.normals
     zero, none = jnp.zeros_like(normal), jnp.zeros_like(normal[0])
-    point = normal * one.reach(one.outwards(normal))
+    point = normal * one.reach(normal)
     return Features(none == 0, normal, zero, point, zero, none)
 
 
