@@ -3,7 +3,8 @@
 A candidate is a place where two geoms may touch. Which feature of the bodies it stands for is
 settled at the start of a step; its gap is evaluated exactly wherever the step ends. The kinds are
 those of `ContactGroup`: features of convex geoms against fixed planes (`planes`), points and
-segments of rounded bodies (`rounded`), faces and edges of boxes (`boxes`).
+segments of rounded bodies (`rounded`), faces and edges of boxes (`boxes`), spheres and ellipsoids
+against all others (`smooth`).
 """
 
 import functools
@@ -20,7 +21,7 @@ from dojo.model.model import Model
 from dojo.model.topology import ContactGroup, Topology
 from dojo.physics import boxes, planes, rounded, smooth
 from dojo.physics.boxes import Facets
-from dojo.physics.kinematics import Frames, geom_frames
+from dojo.physics.kinematics import Frames
 from dojo.physics.nearest import nearest_pairs
 from dojo.physics.pairs import Bodies, Pairs, Touch, one_table
 from dojo.physics.planes import OnPlanes
@@ -57,8 +58,8 @@ def anchored(model: Model, c: Candidates, frames: Frames | Bodies, ahead: Frames
     settled, overflow = [], jnp.asarray(0)
     for group in _pair_groups(model.topology):
         chosen, lost = nearest_pairs(model, group, now, later)
-        found = _features(model, group, Pairs.of(group, chosen), now, later)
-        settled.append(Settled(chosen, found))
+        features = _features(model, group, Pairs.of(group, chosen), now, later)
+        settled.append(Settled(chosen, features))
         overflow += lost
     return c._replace(
         friction=_friction(model, tuple(settled)),
@@ -102,17 +103,15 @@ def touch(model: Model, c: Candidates, frames: Frames | Bodies) -> Touch:
     parts, groups = [planes.touch(model, c.planes, bodies.second)], _pair_groups(model.topology)
     if len(c.bodies) < len(groups):
         c = c._replace(bodies=anchored(model, c, bodies, bodies.second).bodies)
-    for group, (chosen, settled) in zip(groups, c.bodies, strict=True):
+    for group, (chosen, features) in zip(groups, c.bodies, strict=True):
         pairs = Pairs.of(group, chosen)
-        match settled:
+        match features:
             case Facets():
-                parts.append(boxes.touch(model, pairs, settled, bodies))
+                parts.append(boxes.touch(model, pairs, features, bodies))
             case Edges():
-                parts.append(rounded.on_edges(model, pairs, settled, bodies))
+                parts.append(rounded.on_edges(model, pairs, features, bodies))
             case Round():
-                sides = zip(pairs.sides, bodies, strict=True)
-                one, two = (geom_frames(model, frame, geoms) for geoms, frame in sides)
-                parts.append(smooth.touch(settled, one, two))
+                parts.append(smooth.touch(model, pairs, features, bodies))
             case None:
                 parts.append(rounded.AT_ANY_POSE[group.kind](model, pairs, bodies))
     return Touch(*(_arranged(model.topology, field) for field in zip(*parts, strict=True)))

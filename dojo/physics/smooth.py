@@ -53,9 +53,9 @@ class Round(NamedTuple):
     bound: Array  # (2, n) radii of spheres round the geoms
 
 
-def touch(held: Round, one: Frames, two: Frames) -> Touch:
-    """Gaps, points and normals with the geoms here."""
-    at = held.features
+def touch(model: Model, pairs: Pairs, held: Round, bodies: Bodies) -> Touch:
+    """Gaps, points and normals at these link poses."""
+    at, (one, two) = held.features, _poses(model, pairs, bodies)
     normal = _normals(held, one, two)
     first = one.pos[:, None] + _turned(one, at.point) + _reach(one, at.spread, normal)
     reach = _reach(two, held.spread[:, None], normal)
@@ -105,8 +105,8 @@ def settle(model: Model, group: ContactGroup, pairs: Pairs, now: Bodies, ahead: 
     has_edge = one.has_edge.any(axis=0)[None]
     there = jnp.concatenate([one.has_face, has_edge, jnp.ones_like(has_edge)])
     gaps, later = (
-        jnp.where(there, _separation(held, *_placed(model, pairs, one, two, bodies)), -jnp.inf)
-        for bodies in (now, ahead)
+        jnp.where(there, _separation(held, one._replace(pose=a), two._replace(pose=b)), -jnp.inf)
+        for a, b in (_poses(model, pairs, now), _poses(model, pairs, ahead))
     )
     apart = gaps > 0
     score = jnp.where(apart, later, jnp.where(apart.any(axis=0), -jnp.inf, gaps))
@@ -115,14 +115,11 @@ def settle(model: Model, group: ContactGroup, pairs: Pairs, now: Bodies, ahead: 
     return held._replace(features=jax.tree.map(lambda x: _picked(x, best), every))
 
 
-def _placed(
-    model: Model, pairs: Pairs, one: Solid, two: Solid, bodies: Bodies
-) -> tuple[Solid, Solid]:
-    """The geoms at other poses."""
-    sides = zip((one, two), pairs.sides, bodies, strict=True)
-    poses = [(solid, geom_frames(model, frame, geoms)) for solid, geoms, frame in sides]
-    first, second = (solid._replace(pose=pose) for solid, pose in poses)
-    return first, second
+def _poses(model: Model, pairs: Pairs, bodies: Bodies) -> tuple[Frames, Frames]:
+    """Where the first and the second geoms are."""
+    sides = zip(pairs.sides, bodies, strict=True)
+    one, two = (geom_frames(model, frames, geoms) for geoms, frames in sides)
+    return one, two
 
 
 def _separation(held: Round, one: Solid, two: Solid) -> Array:
