@@ -122,6 +122,11 @@ def test_gaps_and_normals_are_mujocos(pair, nearest, simulated):
     apart = expected > 1e-4
     assert apart.sum() > 100
     assert np.abs(gap - expected)[apart].max() < 1e-8
+    # Where they overlap, at times a way out is found that is not the shortest.
+    shallow = (expected < 0) & (expected > -0.02)
+    assert gap[shallow].max() < 0
+    assert (gap - expected)[shallow].max() < 1e-8
+    assert np.mean((expected - gap)[shallow] < 1e-8) > 0.35
     way = (ends[:, 3:] - ends[:, :3])[apart] / expected[apart, None]
     assert np.median(1 - np.sum(way * normal[apart], axis=1)) < 1e-10
 
@@ -147,20 +152,23 @@ def test_gaps_are_exact_where_a_step_ends(poses):
         start = link_frames(model, maps, q)
         end = link_frames(model, maps, displace(model, q, dq))
         settled, afresh = (collision.anchored(model, still, at, end) for at in (start, end))
-        return [collision.touch(model, c, end).gap for c in (settled, afresh)]
+        where = (settled, start), (settled, end), (afresh, end)
+        return [collision.touch(model, c, at).gap for c, at in where]
 
     gaps = moved(jnp.array(poses.reshape(POSES, -1)), jnp.array(dq.reshape(POSES, -1)))
-    settled, afresh = (np.asarray(x) for x in gaps)
+    before, settled, afresh = (np.asarray(x) for x in gaps)
     geoms, names = contact_geoms(model.topology), model.topology.geom_names
     for pair in PAIRS:
         (row,) = (k for k, (a, b) in enumerate(geoms) if {names[a], names[b]} == set(pair))
-        near = (afresh[:, row] > 1e-4) & (afresh[:, row] < 0.1)
+        near = (before[:, row] > 1e-4) & (afresh[:, row] > 1e-4) & (afresh[:, row] < 0.1)
         assert near.sum() > 50
         off = np.abs(settled - afresh)[near, row]
         if set(pair) <= ROUND:
             assert off.max() < 1e-10, pair
         else:
             assert (off < 1e-6).mean() > 0.75, pair
+            # A gap larger than it is would let them sink in.
+            assert (settled - afresh)[near, row].max() < 3e-3, pair
         if "can" in pair:
             assert (off < 1e-6).mean() > 0.9, pair
 

@@ -3,7 +3,7 @@
 The iteration of Gilbert, Johnson, Keerthi (IEEE J. Robotics and Automation 4, 1988): the point
 nearest to the origin of a simplex in the difference of the geoms gives the direction in which to
 look for its next corner. The geoms are taken a little smaller than they are, so that there is a
-direction also where they touch.
+direction also where they touch, and smaller still where they overlap.
 """
 
 import itertools
@@ -16,8 +16,9 @@ from jax import Array, lax
 from dojo.math.vectors import at_least, cross, dot, safe_norm, total
 from dojo.physics.solids import Solid
 
-SHRUNK = 0.999
-_LIMIT = 32
+# The geoms are scaled about the origins of their frames: at first, and again while they overlap.
+_SHRUNK, _MORE = 0.999, 0.7
+_LIMIT = 64
 # Features of a simplex by its four corners.
 _EDGES = np.array(list(itertools.combinations(range(4), 2))).T
 _TRIANGLES = np.array(list(itertools.combinations(range(4), 3))).T
@@ -26,6 +27,7 @@ _TRIANGLES = np.array(list(itertools.combinations(range(4), 3))).T
 class _Search(NamedTuple):
     corners: Array  # (3, 4, n) of a simplex in the difference: second geom less first
     share: Array  # (4, n) of the corners in its nearest point
+    scale: Array  # (n,) of the geoms
     done: Array  # (n,)
     steps: Array  # ()
 
@@ -33,40 +35,44 @@ class _Search(NamedTuple):
 def direction(one: Solid, two: Solid) -> Array:
     """Unit vectors (3, n) from the first geoms to the second ones.
 
-    Arbitrary where they overlap by more than what they are shrunk by.
+    Where they overlap, those of geoms scaled down until they are apart.
     """
     one, two = (lax.stop_gradient(s) for s in (one, two))
     # Near the origin rounding is small.
     origin = two.pose.pos - one.pose.pos
 
-    def corner(towards: Array) -> Array:
-        return origin + _extreme(two, -towards) - _extreme(one, towards)
+    def corner(towards: Array, scale: Array) -> Array:
+        return origin + scale * (_extreme(two, -towards) - _extreme(one, towards))
 
     def more(s: _Search) -> Array:
         return (s.steps < _LIMIT) & ~s.done.all()
 
     def refined(s: _Search) -> _Search:
         near = total(s.corners * s.share[None], axis=1)
-        found = corner(near)
-        square = dot(near, near)
-        enough = square - dot(near, found) <= 64 * jnp.finfo(near.dtype).eps * square
+        found = corner(near, s.scale)
+        square, along = dot(near, near), dot(near, found)
         slot = jnp.arange(4)[:, None] == jnp.argmin(s.share, axis=0)
         corners = jnp.where(slot, found[:, None], s.corners)
         share = _nearest(corners)
         closer = total(corners * share[None], axis=1)
-        done = s.done | enough | (dot(closer, closer) >= square)
+        ended = square - along <= 64 * jnp.finfo(near.dtype).eps * square
+        ended = ended | (dot(closer, closer) >= square)
+        overlap, done = ended & (along <= 0), s.done | ended & (along > 0)
+        smaller = origin[:, None] + _MORE * (s.corners - origin[:, None])
         return _Search(
-            jnp.where(done, s.corners, corners),
-            jnp.where(done, s.share, share),
+            jnp.where(ended, jnp.where(overlap & ~done, smaller, s.corners), corners),
+            jnp.where(ended, s.share, share),
+            jnp.where(overlap & ~done, _MORE, 1.0) * s.scale,
             done,
             s.steps + 1,
         )
 
-    start = corner(origin)
+    whole = jnp.full_like(origin[0], _SHRUNK)
+    start = corner(origin, whole)
     first = (jnp.arange(4)[:, None] == 0) * jnp.ones_like(start[:1])
     corners = jnp.broadcast_to(start[:, None], (3, 4, start.shape[-1]))
     still = jnp.zeros(start.shape[-1], bool)
-    found = lax.while_loop(more, refined, _Search(corners, first, still, jnp.asarray(0)))
+    found = lax.while_loop(more, refined, _Search(corners, first, whole, still, jnp.asarray(0)))
     near = total(found.corners * found.share[None], axis=1)
     length = safe_norm(near)
     aside = length <= 16 * jnp.finfo(near.dtype).eps * (one.bound + two.bound)
@@ -77,13 +83,13 @@ def direction(one: Solid, two: Solid) -> Array:
 
 
 def _extreme(s: Solid, towards: Array) -> Array:
-    """The point (3, n) of a shrunk geom without its ball that lies furthest in a direction."""
+    """The point (3, n) of a geom without its ball that lies furthest, from its origin."""
     m = s.inwards(towards[:, None])[:, 0]
     best = jnp.argmax(dot(m[:, None], s.core), axis=0)
     core = jnp.take_along_axis(s.core, best[None, None], axis=1)[:, 0]
     stretched = s.spread * m
     core = core + s.spread * stretched / at_least(safe_norm(stretched))
-    return SHRUNK * s.outwards(core[:, None])[:, 0]
+    return s.outwards(core[:, None])[:, 0]
 
 
 def _nearest(corners: Array) -> Array:

@@ -26,7 +26,7 @@ from dojo.physics.solids import Solid, solids
 
 # Newton steps for a normal: from the direction between the nearest points of shrunk geoms, and from
 # the normal at the start of the step. They double the digits each.
-_SEARCH, _STEPS = 10, 5
+_SEARCH, _STEPS = 15, 5
 # A normal turns by this much in a Newton step at most [rad].
 _TURN = 0.5
 # A face bears where it is worse than an edge or a corner by no more than this share of the size.
@@ -123,11 +123,16 @@ def _poses(model: Model, pairs: Pairs, bodies: Bodies) -> tuple[Frames, Frames]:
 
 
 def _separation(held: Round, one: Solid, two: Solid) -> Array:
-    """How far whole geoms are apart along the normals of features: (k, n)."""
-    n = _normals(held, one.pose, two.pose)
-    off = (two.pose.pos - one.pose.pos)[:, None]
-    gap = dot(n, off) - one.reach(one.inwards(n)) - two.reach(-two.inwards(n))
-    return jnp.where(dot(n, n) > 0.5, gap, -jnp.inf)
+    """How far whole geoms are apart along the normals of features: (k, n).
+
+    Less what the features themselves are apart beyond that, where others are in between.
+    """
+    at, n = held.features, _normals(held, one.pose, two.pose)
+    off = dot(n, (two.pose.pos - one.pose.pos)[:, None]) - two.reach(-two.inwards(n))
+    m = one.inwards(n)
+    feature = dot(m, at.point) + safe_norm(at.spread * m) + at.radius
+    gap = off - one.reach(m)
+    return jnp.where(dot(n, n) > 0.5, gap - (off - feature - gap), -jnp.inf)
 
 
 def _picked(x: Array, index: Array) -> Array:
@@ -146,25 +151,32 @@ def _faces(one: Solid) -> Features:
 
 def _corners(one: Solid, two: Solid, bound: Array) -> Features:
     """The edge and the corner of the first geoms that are nearest to the second ones."""
-    n = gjk.direction(one, two)
-    m = one.inwards(n[:, None])
-    corner = _picked(one.core, jnp.argmax(dot(m, one.core), axis=0))
+    one, two, bound = lax.stop_gradient((one, two, bound))
+
+    def further(_: int, n: Array) -> Array:
+        held = Round(_extreme(one, n), two.spread, two.radius, bound)
+        return _further(held, one.pose, two.pose, n)
+
+    start = jnp.broadcast_to(gjk.direction(one, two)[:, None], (3, 2, bound.shape[-1]))
+    return _extreme(one, lax.fori_loop(0, _SEARCH, further, start))
+
+
+def _extreme(one: Solid, n: Array) -> Features:
+    """The edge of the first geoms that is furthest along n[:, 0], the corner along n[:, 1]."""
+    along_edge, along_corner = one.inwards(n)[:, :, None].swapaxes(0, 1)
+    corner = _picked(one.core, jnp.argmax(dot(along_corner, one.core), axis=0))
     a, b = one.ends
-    score = jnp.where(one.has_edge, dot(m, a) + dot(m, b), -jnp.inf)
+    score = jnp.where(one.has_edge, dot(along_edge, a) + dot(along_edge, b), -jnp.inf)
     a, b = (_picked(x, jnp.argmax(score, axis=0)) for x in (a, b))
     line = (b - a) / at_least(safe_norm(b - a), SMALL)
-    spread = jnp.broadcast_to(one.spread[:, None], (3, 2, n.shape[-1]))
-    at = Features(
-        on_face=jnp.zeros(spread.shape[1:], bool),
-        normal=jnp.broadcast_to(n[:, None], spread.shape),
+    return Features(
+        on_face=jnp.zeros(n.shape[1:], bool),
+        normal=n,
         line=jnp.concatenate([line, jnp.zeros_like(line)], axis=1),
         point=jnp.concatenate([0.5 * (a + b), corner], axis=1),
-        spread=spread,
-        radius=jnp.broadcast_to(one.radius, spread.shape[1:]),
+        spread=jnp.broadcast_to(one.spread[:, None], n.shape),
+        radius=jnp.broadcast_to(one.radius, n.shape[1:]),
     )
-    held = Round(at, two.spread, two.radius, bound)
-    normal = _furthest(held, one.pose, two.pose, at.normal, _SEARCH)
-    return at._replace(normal=lax.stop_gradient(normal))
 
 
 def _furthest(held: Round, one: Frames, two: Frames, n: Array, steps: int) -> Array:
