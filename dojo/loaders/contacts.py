@@ -124,12 +124,11 @@ def _between_bodies(geoms: Geoms, a: int, b: int, hulls: Hulls) -> list[_Entry] 
     first, second = sorted((a, b), key=lambda g: (-_COLLIDING.index(geoms.kinds[g]), g))
     kinds = geoms.kinds[first], geoms.kinds[second]
     if not set(kinds) <= _CLOSED:
-        if not set(kinds) & _ROUND:
-            return None
         for geom in (first, second):
             if geoms.kinds[geom] == "mesh":
                 hulls.of(geom)
-        return [_Entry(first, second, _feature("round"))]
+        kind: FeatureKind = "round" if set(kinds) & _ROUND else "convex"
+        return [_Entry(first, second, _feature(kind))]
     if kinds == ("box", "box"):
         return [_Entry(first, second, _feature("boxes"))]
     points = _PRIMITIVE_FEATURES[kinds[1]]

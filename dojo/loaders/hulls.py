@@ -97,22 +97,25 @@ def _hull(corners: np.ndarray, start: int) -> Hull:
     normals = found.equations[:, :3]
     # Triangles of one face by the first of them.
     face = np.argmax(normals @ normals.T > np.cos(_COPLANAR), axis=1)
-    a, b, c = np.moveaxis(corners[found.simplices], 1, 0)
-    area = np.cross(b - a, c - a)
-    largest = [
-        max(np.flatnonzero(face == k), key=lambda i: np.linalg.norm(area[i]))
-        for k in np.unique(face)
-    ]
-    outwards = np.sum(area * normals, axis=1) > 0
-    triangles = np.where(outwards[:, None], found.simplices, found.simplices[:, ::-1])
     edges = {
         tuple(sorted(np.delete(triangle, k).tolist()))
         for i, triangle in enumerate(found.simplices)
         for k, beside in enumerate(found.neighbors[i])
         if face[i] != face[beside]
     }
+    rings = [
+        _round(corners, np.unique(found.simplices[face == k]), normals[k]) for k in np.unique(face)
+    ]
+    most = max(map(len, rings))
     return Hull(
         rows=start + np.arange(len(corners)),
-        faces=triangles[largest],
+        faces=np.array([np.append(ring, [ring[-1]] * (most - len(ring))) for ring in rings], int),
         edges=np.array(sorted(edges), dtype=int),
     )
+
+
+def _round(corners: np.ndarray, members: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """Corners of a face, by index, in the order in which they follow each other round it."""
+    off = corners[members] - corners[members].mean(axis=0)
+    along = off[0] / np.linalg.norm(off[0])
+    return members[np.argsort(np.arctan2(off @ np.cross(normal, along), off @ along))]

@@ -14,11 +14,11 @@ JointKind = Literal["free", "ball", "hinge", "slide"]
 GeomKind = Literal["plane", "sphere", "capsule", "ellipsoid", "cylinder", "box", "mesh"]
 # Features of a convex geom against a plane, and of pairs of bodies (dojo.physics.collision).
 FeatureKind = Literal[
-    "disc", "ellipsoid", "point", "closest", "capsules", "edges", "boxes", "round"
+    "disc", "ellipsoid", "point", "closest", "capsules", "edges", "boxes", "round", "convex"
 ]
 PLANE_KINDS = ("disc", "ellipsoid", "point")
 # Contact candidates that an entry of a group stands for.
-ROWS = {"edges": 2, "boxes": 8}
+ROWS = {"edges": 2, "boxes": 8, "convex": 9}
 WORLD = -1
 
 Q_WIDTH = {"free": 7, "ball": 4, "hinge": 1, "slide": 1}
@@ -72,9 +72,8 @@ class Hull(ContentHashed):
     """The convex hull of a mesh geom that collides."""
 
     rows: np.ndarray  # (V,) its corners in Model.mesh_vertices
-    faces: (
-        np.ndarray
-    )  # (F, 3) three corners of each, by place in `rows`, outwards by the right hand
+    # (F, K) corners round each by the right hand, by place in `rows`, the last one repeated
+    faces: np.ndarray
     edges: np.ndarray  # (E, 2) likewise
 
 

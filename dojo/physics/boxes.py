@@ -19,8 +19,7 @@ from jax import Array
 from dojo.math.vectors import at_least, cross, dot, matvec, matvec_t, safe_norm, total
 from dojo.model.model import Model
 from dojo.model.topology import ROWS
-from dojo.physics.kinematics import geom_frames
-from dojo.physics.pairs import IDLE, Bodies, Pairs, Touch
+from dojo.physics.pairs import IDLE, Bodies, Pairs, Touch, not_beyond_reach, placed, rows_of
 from dojo.physics.segments import Segment, edges_of, nearest
 
 POINTS = ROWS["boxes"]
@@ -94,31 +93,9 @@ def touch(model: Model, pairs: Pairs, at: Facets, bodies: Bodies) -> Touch:
     )
     on_face = (at.axis.n2 != 0).any(axis=0)
     point = jnp.where(on_face, point1 + gap * normal, point2 + run * w)
-    gap, point, normal = _not_beyond_reach(one, two, gap, point, normal)
-    found = Touch(jnp.where(at.idle, IDLE, gap), point, jnp.where(at.idle, 0.0, normal))
-    return Touch(*(jnp.moveaxis(x, -2, -1).reshape(*x.shape[:-2], -1) for x in found))
-
-
-def _not_beyond_reach(
-    one: _Box, two: _Box, gap: Array, point: Array, normal: Array
-) -> tuple[Array, Array, Array]:
-    """Gap, point and normal of the boxes' bounding spheres, where these are further apart.
-
-    The axis of two boxes far from each other sweeps through the space between them as one of them
-    turns. No turn can make them touch while the spheres round them do not.
-    """
-    off = two.pos - one.pos
-    distance = safe_norm(off)
-    radius = safe_norm(two.size)
-    bound = distance - radius - safe_norm(one.size)
-    apart = bound > gap
-    way = (off / at_least(distance))[:, None]
-    on_sphere = (two.pos - radius * way[:, 0])[:, None]
-    return (
-        jnp.where(apart, bound, gap),
-        jnp.where(apart, on_sphere, point),
-        jnp.where(apart, way, normal),
-    )
+    bound = jnp.stack([safe_norm(one.size), safe_norm(two.size)])
+    gap, point, normal = not_beyond_reach(bound, one.pos, two.pos, Touch(gap, point, normal))
+    return rows_of(Touch(jnp.where(at.idle, IDLE, gap), point, jnp.where(at.idle, 0.0, normal)))
 
 
 def facets(model: Model, pairs: Pairs, bodies: Bodies, ahead: Bodies) -> Facets:
@@ -150,8 +127,7 @@ def facets(model: Model, pairs: Pairs, bodies: Bodies, ahead: Bodies) -> Facets:
 
 
 def _boxes(model: Model, pairs: Pairs, bodies: Bodies) -> tuple[_Box, _Box]:
-    sides = zip(pairs.sides, bodies, strict=True)
-    one, two = (geom_frames(model, frames, geoms) for geoms, frames in sides)
+    one, two = placed(model, pairs, bodies)
     size1, size2 = (model.geom_size[geoms].T for geoms in pairs.sides)
     return _Box(one.pos, one.rot, size1), _Box(two.pos, two.rot, size2)
 

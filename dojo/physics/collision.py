@@ -19,11 +19,12 @@ from dojo.math.vectors import at_least, cross, dot
 from dojo.model.layout import entries
 from dojo.model.model import Model
 from dojo.model.topology import ContactGroup, Topology
-from dojo.physics import boxes, planes, rounded, smooth
+from dojo.physics import boxes, convex, features, planes, rounded, smooth
 from dojo.physics.boxes import Facets
+from dojo.physics.features import Held
 from dojo.physics.kinematics import Frames
 from dojo.physics.nearest import nearest_pairs
-from dojo.physics.pairs import Bodies, Pairs, Touch, one_table
+from dojo.physics.pairs import Bodies, Pairs, Touch, one_table, placed
 from dojo.physics.planes import OnPlanes
 from dojo.physics.rounded import Edges
 from dojo.physics.smooth import Round
@@ -33,7 +34,7 @@ class Settled(NamedTuple):
     """What the start of a step decides about the pairs of a group."""
 
     chosen: Array | None  # (k,) the entries that take part; None: all
-    features: Facets | Edges | Round | None
+    features: Facets | Edges | Round | Held | None
 
 
 class Candidates(NamedTuple):
@@ -81,11 +82,13 @@ def _pair_groups(topology: Topology) -> tuple[ContactGroup, ...]:
 
 def _features(
     model: Model, group: ContactGroup, pairs: Pairs, now: Bodies, later: Bodies
-) -> Facets | Edges | Round | None:
+) -> Facets | Edges | Round | Held | None:
     if group.kind == "boxes":
         return boxes.facets(model, pairs, now, later)
     if group.kind == "round":
         return smooth.settle(model, group, pairs, now, later)
+    if group.kind == "convex":
+        return convex.settle(model, group, pairs, now, later)
     return rounded.edges(model, pairs, now) if group.kind == "edges" else None
 
 
@@ -103,15 +106,17 @@ def touch(model: Model, c: Candidates, frames: Frames | Bodies) -> Touch:
     parts, groups = [planes.touch(model, c.planes, bodies.second)], _pair_groups(model.topology)
     if len(c.bodies) < len(groups):
         c = c._replace(bodies=anchored(model, c, bodies, bodies.second).bodies)
-    for group, (chosen, features) in zip(groups, c.bodies, strict=True):
+    for group, (chosen, held) in zip(groups, c.bodies, strict=True):
         pairs = Pairs.of(group, chosen)
-        match features:
+        match held:
             case Facets():
-                parts.append(boxes.touch(model, pairs, features, bodies))
+                parts.append(boxes.touch(model, pairs, held, bodies))
             case Edges():
-                parts.append(rounded.on_edges(model, pairs, features, bodies))
+                parts.append(rounded.on_edges(model, pairs, held, bodies))
             case Round():
-                parts.append(smooth.touch(model, pairs, features, bodies))
+                parts.append(smooth.touch(model, pairs, held, bodies))
+            case Held():
+                parts.append(features.touch(held, *placed(model, pairs, bodies)))
             case None:
                 parts.append(rounded.AT_ANY_POSE[group.kind](model, pairs, bodies))
     return Touch(*(_arranged(model.topology, field) for field in zip(*parts, strict=True)))

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from dojo.math.vectors import SMALL, at_least, matvec, matvec_t, safe_norm
+from dojo.model.model import Model
 from dojo.model.topology import ContactGroup
-from dojo.physics.kinematics import Frames
+from dojo.physics.kinematics import Frames, geom_frames
 
 # Constant where all entries take part, else found at the start of the step.
 Table = np.ndarray | Array
@@ -51,6 +53,49 @@ class Pairs(NamedTuple):
     def sides(self) -> tuple[Table, Table]:
         """The first and the second geoms."""
         return self.first, self.second
+
+
+def placed(model: Model, pairs: Pairs, bodies: Bodies) -> tuple[Frames, Frames]:
+    """Where the first and the second geoms are."""
+    sides = zip(pairs.sides, bodies, strict=True)
+    one, two = (geom_frames(model, frames, geoms) for geoms, frames in sides)
+    return one, two
+
+
+def not_beyond_reach(bound: Array, first: Array, second: Array, found: Touch) -> Touch:
+    """Touches (..., k, n) with the gap of the spheres round geoms, where these are further apart.
+
+    The spheres have centres (3, n) and radii `bound` (2, n).
+
+    The normal of two geoms far from each other sweeps through the space between them as one of them
+    turns. No turn can make them touch while the spheres round them do not.
+    """
+    off = second - first
+    distance = safe_norm(off)
+    least = distance - bound[0] - bound[1]
+    apart = least > found.gap
+    way = (off / at_least(distance, SMALL))[:, None]
+    on_sphere = second[:, None] - bound[1] * way
+    return Touch(
+        jnp.where(apart, least, found.gap),
+        jnp.where(apart, on_sphere, found.point),
+        jnp.where(apart, way, found.normal),
+    )
+
+
+def outwards(pose: Frames, x: Array) -> Array:
+    """Vectors (3, k, n) of the geoms' frames in the world."""
+    return matvec(pose.rot[:, :, None], x)
+
+
+def inwards(pose: Frames, x: Array) -> Array:
+    """Vectors (3, k, n) of the world in the geoms' frames."""
+    return matvec_t(pose.rot[:, :, None], x)
+
+
+def rows_of(found: Touch) -> Touch:
+    """Touches (..., k, n) as those of candidates, the k of a pair one after the other."""
+    return Touch(*(jnp.moveaxis(x, -2, -1).reshape(*x.shape[:-2], -1) for x in found))
 
 
 def one_table(tables: Sequence[Table]) -> Table:

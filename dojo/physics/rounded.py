@@ -20,7 +20,7 @@ from dojo.math.vectors import at_least, cross, dot, matvec, matvec_t, safe_norm
 from dojo.model.layout import entries
 from dojo.model.model import Model
 from dojo.physics.kinematics import Frames, geom_frames
-from dojo.physics.pairs import IDLE, Bodies, Pairs, Table, Touch
+from dojo.physics.pairs import IDLE, Bodies, Pairs, Table, Touch, rows_of
 from dojo.physics.planes import feature_points
 from dojo.physics.segments import Segment, edges_of, nearest
 
@@ -120,7 +120,7 @@ def on_edges(model: Model, pairs: Pairs, chosen: Edges, bodies: Bodies) -> Touch
     edge = Segment(pose.pos[:, None] + matvec(turned, chosen.center), matvec(turned, chosen.half))
     radius = model.geom_size[pairs.second, 0]
     at = _apart(edge, Segment(*(x[:, None] for x in axis)), 0.0, radius, chosen.sign)
-    return Touch(*(jnp.moveaxis(x, -2, -1).reshape(*x.shape[:-2], -1) for x in at))
+    return rows_of(at)
 
 
 def axis_of(model: Model, geoms: Table, frames: Frames) -> Segment:

@@ -16,12 +16,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from dojo.math.vectors import SMALL, at_least, cross, dot, matvec, matvec_t, safe_norm
+from dojo.math.vectors import SMALL, at_least, cross, dot, safe_norm
 from dojo.model.model import Model
 from dojo.model.topology import ContactGroup
 from dojo.physics import gjk
-from dojo.physics.kinematics import Frames, geom_frames
-from dojo.physics.pairs import Bodies, Pairs, Touch
+from dojo.physics.kinematics import Frames
+from dojo.physics.pairs import (
+    Bodies,
+    Pairs,
+    Touch,
+    inwards,
+    not_beyond_reach,
+    outwards,
+    placed,
+    rows_of,
+)
 from dojo.physics.solids import Solid, solids
 
 # Newton steps for a normal: from the direction between the nearest points of shrunk geoms, and from
@@ -55,38 +64,19 @@ class Round(NamedTuple):
 
 def touch(model: Model, pairs: Pairs, held: Round, bodies: Bodies) -> Touch:
     """Gaps, points and normals at these link poses."""
-    at, (one, two) = held.features, _poses(model, pairs, bodies)
+    at, (one, two) = held.features, placed(model, pairs, bodies)
     normal = _normals(held, one, two)
-    first = one.pos[:, None] + _turned(one, at.point) + _reach(one, at.spread, normal)
+    first = one.pos[:, None] + outwards(one, at.point) + _reach(one, at.spread, normal)
     reach = _reach(two, held.spread[:, None], normal)
     second = two.pos[:, None] - reach - held.radius * normal
     gap = dot(normal, second - first) - at.radius
-    found = Touch(*(x[..., 0, :] for x in (gap, second, normal)))
-    return _not_beyond_reach(held.bound, one, two, found)
+    return rows_of(not_beyond_reach(held.bound, one.pos, two.pos, Touch(gap, second, normal)))
 
 
 def _normals(held: Round, one: Frames, two: Frames) -> Array:
     at = held.features
     free = _furthest(held, one, two, at.normal, _STEPS)
-    return jnp.where(at.on_face, _turned(one, at.normal), free)
-
-
-def _not_beyond_reach(bound: Array, one: Frames, two: Frames, found: Touch) -> Touch:
-    """The gap of the spheres round both geoms, where these are further apart.
-
-    A face that is far from the other geom sweeps through the space between them as it turns. No
-    turn can make them touch while the spheres round them do not.
-    """
-    off = two.pos - one.pos
-    distance = safe_norm(off)
-    least = distance - bound[0] - bound[1]
-    apart = least > found.gap
-    way = off / at_least(distance, SMALL)
-    return Touch(
-        jnp.where(apart, least, found.gap),
-        jnp.where(apart, two.pos - bound[1] * way, found.point),
-        jnp.where(apart, way, found.normal),
-    )
+    return jnp.where(at.on_face, outwards(one, at.normal), free)
 
 
 def settle(model: Model, group: ContactGroup, pairs: Pairs, now: Bodies, ahead: Bodies) -> Round:
@@ -106,20 +96,13 @@ def settle(model: Model, group: ContactGroup, pairs: Pairs, now: Bodies, ahead: 
     there = jnp.concatenate([one.has_face, has_edge, jnp.ones_like(has_edge)])
     gaps, later = (
         jnp.where(there, _separation(held, one._replace(pose=a), two._replace(pose=b)), -jnp.inf)
-        for a, b in (_poses(model, pairs, now), _poses(model, pairs, ahead))
+        for a, b in (placed(model, pairs, now), placed(model, pairs, ahead))
     )
     apart = gaps > 0
     score = jnp.where(apart, later, jnp.where(apart.any(axis=0), -jnp.inf, gaps))
     handicap = np.arange(len(score))[:, None] >= len(one.has_face)
     best = jnp.argmax(score - handicap * _ALIKE * (bound[0] + bound[1]), axis=0)
     return held._replace(features=jax.tree.map(lambda x: _picked(x, best), every))
-
-
-def _poses(model: Model, pairs: Pairs, bodies: Bodies) -> tuple[Frames, Frames]:
-    """Where the first and the second geoms are."""
-    sides = zip(pairs.sides, bodies, strict=True)
-    one, two = (geom_frames(model, frames, geoms) for geoms, frames in sides)
-    return one, two
 
 
 def _separation(held: Round, one: Solid, two: Solid) -> Array:
@@ -194,10 +177,10 @@ def _furthest(held: Round, one: Frames, two: Frames, n: Array, steps: int) -> Ar
 
 def _further(held: Round, one: Frames, two: Frames, n: Array) -> Array:
     at, spread = held.features, held.spread[:, None]
-    line = _turned(one, at.line)
+    line = outwards(one, at.line)
     n = _normalized(n - dot(n, line) * line)
     t1, t2 = _tangents(n, line)
-    off = two.pos[:, None] - one.pos[:, None] - _turned(one, at.point)
+    off = two.pos[:, None] - one.pos[:, None] - outwards(one, at.point)
     g = off - _reach(one, at.spread, n) - _reach(two, spread, n)
     bent1, bent2 = (_bend(one, at.spread, n, t) + _bend(two, spread, n, t) for t in (t1, t2))
     apart, free = dot(n, g), dot(t2, t2) > 0
@@ -222,26 +205,16 @@ def _tangents(n: Array, line: Array) -> tuple[Array, Array]:
 
 def _reach(pose: Frames, spread: Array, n: Array) -> Array:
     """Extreme points of ellipsoids along n, from their centres, world."""
-    stretched = spread * _back(pose, n)
-    return _turned(pose, spread * stretched / at_least(safe_norm(stretched), SMALL))
+    stretched = spread * inwards(pose, n)
+    return outwards(pose, spread * stretched / at_least(safe_norm(stretched), SMALL))
 
 
 def _bend(pose: Frames, spread: Array, n: Array, t: Array) -> Array:
     """How `_reach` changes as n turns along t."""
-    m, way = spread * _back(pose, n), spread * _back(pose, t)
+    m, way = spread * inwards(pose, n), spread * inwards(pose, t)
     length = at_least(safe_norm(m), SMALL)
     unit = m / length
-    return _turned(pose, spread * (way - unit * dot(unit, way)) / length)
-
-
-def _turned(pose: Frames, x: Array) -> Array:
-    """Vectors (3, k, n) of the geoms' frames in the world."""
-    return matvec(pose.rot[:, :, None], x)
-
-
-def _back(pose: Frames, x: Array) -> Array:
-    """Vectors (3, k, n) of the world in the geoms' frames."""
-    return matvec_t(pose.rot[:, :, None], x)
+    return outwards(pose, spread * (way - unit * dot(unit, way)) / length)
 
 
 def _normalized(x: Array) -> Array:

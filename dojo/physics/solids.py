@@ -22,6 +22,9 @@ from dojo.model.topology import Topology
 from dojo.physics.kinematics import Frames, geom_frames
 from dojo.physics.pairs import Table
 
+# Corners of the polygon that stands for the rim of a cylinder.
+RIM = 8
+
 
 class Solid(NamedTuple):
     """Convex geoms in the world, each with the same number of corners, faces and edges.
@@ -34,6 +37,7 @@ class Solid(NamedTuple):
     spread: Array  # (3, n)
     radius: Array  # (n,)
     normals: Array  # (3, F, n) of faces, outwards
+    faces: Array  # (K, F, n) corners round each face, by place in `core`; those of a cap: its end
     edges: Array  # (2, E, n) ends, by place in `core`
     has_face: Array  # (F, n) bool
     has_edge: Array  # (E, n) bool
@@ -77,8 +81,8 @@ def solids(model: Model, geoms: Table, chosen: Table, frames: Frames) -> Solid:
         core,
         total(jnp.asarray(shapes.spread, model.dtype) * size[None], axis=1),
         total(jnp.asarray(shapes.radius, model.dtype) * size),
-        jnp.asarray(shapes.normals, model.dtype) + _triangle_normals(core, shapes.triangles),
-        *map(jnp.asarray, (shapes.edges, shapes.has_face, shapes.has_edge)),
+        jnp.asarray(shapes.normals, model.dtype) + _normals(core, shapes.faces),
+        *map(jnp.asarray, (shapes.faces, shapes.edges, shapes.has_face, shapes.has_edge)),
     )
     place = np.zeros(len(model.topology.geom_kind), dtype=int)
     place[among] = np.arange(len(among))
@@ -86,10 +90,12 @@ def solids(model: Model, geoms: Table, chosen: Table, frames: Frames) -> Solid:
     return Solid(geom_frames(model, frames, chosen), *(x[..., index] for x in parts))
 
 
-def _triangle_normals(core: Array, triangles: np.ndarray) -> Array:
-    """Unit normals (3, F, n) of triangles (3, F, n) of corners, zero where these are one point."""
-    a, b, c = (jnp.take_along_axis(core, k[None], axis=1) for k in triangles)
-    area = cross(b - a, c - a)
+def _normals(core: Array, faces: np.ndarray) -> Array:
+    """Unit normals (3, F, n) of polygons of corners, zero where these are one point."""
+    count, most, n = faces.shape
+    ring = jnp.take_along_axis(core, faces.reshape(1, -1, n), axis=1).reshape(3, count, most, n)
+    off = ring - ring[:, :1]
+    area = total(cross(off, jnp.roll(off, -1, axis=1)), axis=1)
     return area / at_least(safe_norm(area), SMALL)
 
 
@@ -100,8 +106,8 @@ class _Shape(NamedTuple):
     rows: np.ndarray  # (V,) or -1
     spread: np.ndarray  # (3, 3)
     radius: np.ndarray  # (3,)
-    normals: np.ndarray  # (F, 3) of faces, zero for those of `triangles`
-    triangles: np.ndarray  # (F, 3) corners by place in `core`
+    normals: np.ndarray  # (F, 3) of faces, zero for those that their corners tell
+    faces: np.ndarray  # (F, K) corners by place in `core`, the last one repeated
     edges: np.ndarray  # (E, 2) likewise
 
 
@@ -113,7 +119,7 @@ class _Shapes(NamedTuple):
     spread: np.ndarray  # (3, 3, n)
     radius: np.ndarray  # (3, n)
     normals: np.ndarray  # (3, F, n)
-    triangles: np.ndarray  # (3, F, n)
+    faces: np.ndarray  # (K, F, n)
     edges: np.ndarray  # (2, E, n)
     has_face: np.ndarray  # (F, n)
     has_edge: np.ndarray  # (E, n)
@@ -125,6 +131,7 @@ def _shapes(topology: Topology, geoms: tuple[int, ...]) -> _Shapes:
     corners, faces, edges = (
         max(1, *(len(getattr(s, field)) for s in shapes)) for field in ("core", "normals", "edges")
     )
+    most = max(s.faces.shape[1] for s in shapes)
     return _Shapes(
         core=np.stack([_padded(s.core, corners, s.core[0]) for s in shapes], -1).transpose(
             1, 2, 0, 3
@@ -132,27 +139,35 @@ def _shapes(topology: Topology, geoms: tuple[int, ...]) -> _Shapes:
         rows=np.stack([_padded(s.rows, corners, s.rows[0]) for s in shapes], -1),
         spread=np.stack([s.spread for s in shapes], -1),
         radius=np.stack([s.radius for s in shapes], -1),
-        normals=np.stack([_padded(s.normals, faces, np.zeros(3)).T for s in shapes], -1),
-        triangles=np.stack([_padded(s.triangles, faces, np.zeros(3, int)).T for s in shapes], -1),
-        edges=np.stack([_padded(s.edges, edges, np.zeros(2, int)).T for s in shapes], -1),
+        normals=np.stack([_padded(s.normals, faces, 0).T for s in shapes], -1),
+        faces=np.stack([_padded(_wider(s.faces, most), faces, 0).T for s in shapes], -1),
+        edges=np.stack([_padded(s.edges, edges, 0).T for s in shapes], -1),
         has_face=np.stack([np.arange(faces) < len(s.normals) for s in shapes], -1),
         has_edge=np.stack([np.arange(edges) < len(s.edges) for s in shapes], -1),
     )
 
 
-def _padded(table: np.ndarray, rows: int, fill: np.ndarray) -> np.ndarray:
+def _wider(faces: np.ndarray, most: int) -> np.ndarray:
+    return np.concatenate([faces, faces[:, -1:].repeat(most - faces.shape[1], axis=1)], axis=1)
+
+
+def _padded(table: np.ndarray, rows: int, fill: np.ndarray | int) -> np.ndarray:
     missing = np.broadcast_to(fill, (rows - len(table), *table.shape[1:])).astype(table.dtype)
     return np.concatenate([table, missing])
 
 
 _SIGNS = (-1.0, 1.0)
 _BOX = np.array([np.diag([x, y, z]) for x in _SIGNS for y in _SIGNS for z in _SIGNS])
+_BOX_FACES = np.array(
+    [[4, 6, 7, 5], [2, 3, 7, 6], [1, 5, 7, 3], [0, 1, 3, 2], [0, 4, 5, 1], [0, 2, 6, 4]]
+)
 _BOX_EDGES = np.array([[a, a | bit] for bit in (1, 2, 4) for a in range(8) if not a & bit])
-_SIDES = np.concatenate([np.eye(3), -np.eye(3)])
+_CAP_NORMALS = np.array([[0.0, 0, 1], [0, 0, -1]])
+_CAPS = np.array([[1] * RIM, [0] * RIM])
 _AXIS = np.array([np.outer([0, 0, z], [0, 1, 0]) for z in _SIGNS])
 _ALONG = np.array([[0, 1]])
 _POINT, _NOTHING = np.zeros((1, 3, 3)), np.zeros((3, 3))
-_NO_FACES, _NO_EDGES = np.zeros((0, 3)), np.zeros((0, 2), int)
+_NO_FACES, _NO_EDGES = np.zeros((0, 1), int), np.zeros((0, 2), int)
 
 
 def _shape(topology: Topology, geom: int) -> _Shape:
@@ -165,9 +180,9 @@ def _shape(topology: Topology, geom: int) -> _Shape:
         case "capsule":
             return _primitive(_AXIS, _NOTHING, radius, edges=_ALONG)
         case "cylinder":
-            return _primitive(_AXIS, disc, np.zeros(3), _SIDES[[2, 5]], _ALONG)
+            return _primitive(_AXIS, disc, np.zeros(3), _CAP_NORMALS, _CAPS, _ALONG)
         case "box":
-            return _primitive(_BOX, _NOTHING, np.zeros(3), _SIDES, _BOX_EDGES)
+            return _primitive(_BOX, _NOTHING, np.zeros(3), np.zeros((6, 3)), _BOX_FACES, _BOX_EDGES)
     hull = topology.geom_hull[geom]
     assert hull is not None
     still = np.zeros((len(hull.rows), 3, 3))
@@ -179,8 +194,8 @@ def _primitive(
     core: np.ndarray,
     spread: np.ndarray,
     radius: np.ndarray,
-    normals: np.ndarray = _NO_FACES,
+    normals: np.ndarray = _NOTHING[:0],
+    faces: np.ndarray = _NO_FACES,
     edges: np.ndarray = _NO_EDGES,
 ) -> _Shape:
-    none = np.zeros((len(normals), 3), int)
-    return _Shape(core, np.full(len(core), -1), spread, radius, normals, none, edges)
+    return _Shape(core, np.full(len(core), -1), spread, radius, normals, faces, edges)

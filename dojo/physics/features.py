@@ -1,0 +1,128 @@
+"""Features of two convex geoms that may touch, and their gaps at any pose.
+
+A feature is a point that moves with its geom, with an ellipsoid and a ball about it: a corner of a
+mesh, a point on the axis of a cylinder or a capsule. The gap of two features is how far they are
+apart along a normal. Which one, is a matter of what bears:
+
+- the normal of a face, fixed to its geom;
+- across two edges, fixed to one geom each;
+- from the first to the second, across the edge if one of them is on an edge: their distance.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from dojo.math.vectors import SMALL, at_least, cross, dot, safe_norm
+from dojo.physics.kinematics import Frames
+from dojo.physics.pairs import IDLE, Touch, inwards, not_beyond_reach, outwards, rows_of
+
+# Edges this near to parallel [sine] have no normal of their own.
+PARALLEL = 1e-3
+
+
+class Side(NamedTuple):
+    """Features of the geoms on one side, in their frames."""
+
+    point: Array  # (3, k, n)
+    spread: Array  # (3, k, n) half axes of the ellipsoid, along the geom's
+    radius: Array  # (k, n) of the ball
+
+
+class Normals(NamedTuple):
+    """What a normal is made of, (3, k, n) each: `n0 + n1 + n2 + u1 x w2` over its length.
+
+    n0 is fixed in the world, n1 and the direction u1 of an edge to geom 1, n2 and w2 to geom 2.
+    Zero, or of unit length.
+    """
+
+    n0: Array
+    n1: Array
+    n2: Array
+    u1: Array
+    w2: Array
+
+
+class Features(NamedTuple):
+    """Where pairs may touch, with everything that is constant over a step; k places each."""
+
+    along: Normals
+    free: Array  # (k, n) bool: the normal is that of the distance, across u1 or w2
+    one: Side
+    two: Side
+    by_first: Array  # (k, n) bool: the first geom's point is where they touch
+    idle: Array  # (k, n) bool: stands for nothing
+
+
+class Held(NamedTuple):
+    """What a step holds apart of pairs of geoms."""
+
+    features: Features
+    bound: Array  # (2, n) radii of spheres round the geoms
+
+
+class Places(NamedTuple):
+    """Features in the world."""
+
+    normal: Array  # (3, k, n)
+    gap: Array  # (k, n)
+    first: Array  # (3, k, n) what of the first geom is extreme along the normal
+    second: Array  # (3, k, n) what of the second one is against it
+
+
+def where(condition: Array, a: Features, b: Features) -> Features:
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
+
+
+def beside(*parts: Features) -> Features:
+    return jax.tree.map(lambda *x: jnp.concatenate(x, axis=-2), *parts)
+
+
+def picked(at: Features, index: Array) -> Features:
+    """One place of each pair, by index (n,)."""
+
+    def pick(x: Array) -> Array:
+        shape = index.reshape(*[1] * (x.ndim - 1), -1)
+        return jnp.take_along_axis(x, shape, axis=x.ndim - 2)
+
+    return jax.tree.map(pick, at)
+
+
+def touch(held: Held, one: Frames, two: Frames) -> Touch:
+    """Gaps, points and normals with the geoms here; the places of a pair follow each other."""
+    at = held.features
+    there = places(at, one, two)
+    from_first = there.first + there.gap * there.normal
+    point = jnp.where(at.by_first, from_first, there.second)
+    found = not_beyond_reach(held.bound, one.pos, two.pos, Touch(there.gap, point, there.normal))
+    found = Touch(
+        jnp.where(at.idle, IDLE, found.gap), found.point, jnp.where(at.idle, 0.0, found.normal)
+    )
+    return rows_of(found)
+
+
+def places(at: Features, one: Frames, two: Frames) -> Places:
+    """The features with the geoms here."""
+    first = one.pos[:, None] + outwards(one, at.one.point)
+    second = two.pos[:, None] + outwards(two, at.two.point)
+    u, w, off = outwards(one, at.along.u1), outwards(two, at.along.w2), second - first
+    normal = at.along.n0 + outwards(one, at.along.n1) + outwards(two, at.along.n2) + cross(u, w)
+    normal = jnp.where(at.free, off - u * dot(u, off) - w * dot(w, off), normal)
+    normal = normal / jnp.maximum(safe_norm(normal), jnp.where(at.free, SMALL, 0.1 * PARALLEL))
+    first = first + _reach(one, at.one, normal)
+    second = second + _reach(two, at.two, -normal)
+    gap = dot(normal, second - first)
+    # Where two edges cross, it is there that they touch.
+    crossing = ~at.free & (u != 0).any(axis=0) & (w != 0).any(axis=0)
+    along = dot(u, w)
+    run = (along * dot(u, off) - dot(w, off)) / at_least(1 - along * along, 0.1 * PARALLEL**2)
+    return Places(normal, gap, first, second + jnp.where(crossing, run, 0.0) * w)
+
+
+def _reach(pose: Frames, side: Side, n: Array) -> Array:
+    """Extreme points of ellipsoids and balls along n, from their centres, world."""
+    stretched = side.spread * inwards(pose, n)
+    ellipsoid = side.spread * stretched / at_least(safe_norm(stretched), SMALL)
+    return outwards(pose, ellipsoid) + side.radius * n
