@@ -203,22 +203,14 @@ UNSUPPORTED = {
     ),
     "density": (hinged(option='<option density="1.2"/>'), "fluid", "density 1.2"),
     "viscosity": (hinged(option='<option viscosity=".1"/>'), "fluid", "viscosity 0.1"),
-    "two bodies": (
+    "a plane on a body": (
         mjcf(
-            (BALL + BALL.replace("ball", "other").replace("root", "root2")).replace(
-                'size=".1"', 'type="cylinder" size=".1 .2"'
-            )
+            '<geom name="ball" size=".1"/><body name="cart" pos="0 0 -1"><freejoint/>'
+            '<geom size=".1" contype="0" conaffinity="0"/>'
+            '<geom name="deck" type="plane" size="1 1 .1"/></body>'
         ),
         "body-body collision",
-        "1 pairs: ball-other",
-    ),
-    "a static box": (
-        mjcf(
-            '<geom name="step" type="cylinder" size="1 1"/>'
-            + BALL.replace('size=".1"', 'type="box" size=".1 .1 .1"')
-        ),
-        "body-body collision",
-        "1 pairs: step-ball",
+        "1 pairs: ball-deck",
     ),
     "hfield": (mjcf(*HFIELD), "collider", "hfield hills"),
     "contact override": (

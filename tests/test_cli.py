@@ -6,10 +6,9 @@ from paths import MODELS
 
 from dojo.cli.main import main
 
-BODY_BODY = """<mujoco><worldbody>
-  <geom type="plane" size="1 1 .1"/>
-  <body pos="0 0 1"><freejoint/><geom type="box" size=".1 .1 .1"/></body>
-  <body pos="0 0 2"><freejoint/><geom type="cylinder" size=".1 .2"/></body>
+MOVING_PLANE = """<mujoco><worldbody>
+  <geom type="sphere" size=".1"/>
+  <body pos="0 0 -1"><freejoint/><geom type="plane" size="1 1 .1"/><geom size=".1"/></body>
 </worldbody></mujoco>"""
 
 
@@ -47,7 +46,7 @@ def test_inspect_lists_the_model(capsys):
 
 def test_unsupported_features_are_named(tmp_path, capsys):
     file = tmp_path / "two.xml"
-    file.write_text(BODY_BODY)
+    file.write_text(MOVING_PLANE)
     assert main(["simulate", str(file)]) == 2
     assert "body-body collision" in capsys.readouterr().err
     assert main(["inspect", str(file)]) == 1

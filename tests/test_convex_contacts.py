@@ -43,11 +43,9 @@ NAMES = tuple(GEOMS)
 ROUND, CLOSED = {"sphere", "egg", "bean"}, {"sphere", "rod", "box"}
 
 
-def supported(pair):
-    return not set(pair) <= CLOSED and bool(set(pair) & ROUND)
-
-
-PAIRS = tuple(filter(supported, itertools.combinations(NAMES, 2)))
+# Others have closed forms (test_body_contacts).
+PAIRS = tuple(pair for pair in itertools.combinations(NAMES, 2) if not set(pair) <= CLOSED)
+ROUND_PAIRS = tuple(pair for pair in PAIRS if set(pair) & ROUND)
 POSES = 500
 
 
@@ -69,7 +67,7 @@ def poses():
 
 def nearest_of(poses, order):
     """The candidate of each pair with the smallest gap, and its normal from the first name on."""
-    model = dojo.load(scene(order), ignore="all", contact_budget=1000)
+    model = dojo.load(scene(order), contact_budget=1000)
 
     @jax.jit
     @jax.vmap
@@ -121,12 +119,17 @@ def test_gaps_and_normals_are_mujocos(pair, nearest, simulated):
     gap, normal = nearest[pair]
     apart = expected > 1e-4
     assert apart.sum() > 100
-    assert np.abs(gap - expected)[apart].max() < 1e-8
     # Where they overlap, at times a way out is found that is not the shortest.
     shallow = (expected < 0) & (expected > -0.02)
     assert gap[shallow].max() < 0
-    assert (gap - expected)[shallow].max() < 1e-8
-    assert np.mean((expected - gap)[shallow] < 1e-8) > 0.35
+    assert np.mean((expected - gap)[shallow] < 1e-6) > 0.35
+    off = np.abs(gap - expected)[apart]
+    if pair in ROUND_PAIRS:
+        assert off.max() < 1e-8
+        assert (gap - expected)[shallow].max() < 1e-8
+    else:
+        # The edges or the corner that are nearest are not always found.
+        assert np.mean(off < 1e-6) > 0.98
     way = (ends[:, 3:] - ends[:, :3])[apart] / expected[apart, None]
     assert np.median(1 - np.sum(way * normal[apart], axis=1)) < 1e-10
 
@@ -136,12 +139,13 @@ def test_the_order_of_bodies_does_not_matter(poses, nearest):
     for pair in PAIRS:
         ours, theirs = nearest[pair][0], swapped[pair][0]
         apart = ours > 1e-4
-        np.testing.assert_allclose(theirs[apart], ours[apart], atol=1e-8)
+        off = np.abs(theirs - ours)[apart]
+        assert np.mean(off < 1e-8) == 1 if pair in ROUND_PAIRS else np.mean(off < 1e-6) > 0.97
 
 
 def test_gaps_are_exact_where_a_step_ends(poses):
     """The features that the start settles tell the distance after a move, unless others bear."""
-    model = dojo.load(scene(), ignore="all", contact_budget=1000)
+    model = dojo.load(scene(), contact_budget=1000)
     rng = np.random.default_rng(1)
     dq = rng.normal(size=(POSES, len(NAMES), 6)) * np.repeat([0.005, 0.05], 3)
 
@@ -159,16 +163,21 @@ def test_gaps_are_exact_where_a_step_ends(poses):
     before, settled, afresh = (np.asarray(x) for x in gaps)
     geoms, names = contact_geoms(model.topology), model.topology.geom_names
     for pair in PAIRS:
-        (row,) = (k for k, (a, b) in enumerate(geoms) if {names[a], names[b]} == set(pair))
-        near = (before[:, row] > 1e-4) & (afresh[:, row] > 1e-4) & (afresh[:, row] < 0.1)
+        rows = [k for k, (a, b) in enumerate(geoms) if {names[a], names[b]} == set(pair)]
+        begun, kept, fresh = (x[:, rows].min(axis=1) for x in (before, settled, afresh))
+        near = (begun > 1e-4) & (fresh > 1e-4) & (fresh < 0.1)
         assert near.sum() > 50
-        off = np.abs(settled - afresh)[near, row]
+        off = np.abs(kept - fresh)[near]
+        if pair not in ROUND_PAIRS:
+            # Rims count by a point, which moves round them as they tilt.
+            assert np.mean(off < 1e-3) > 0.6, pair
+            continue
         if set(pair) <= ROUND:
             assert off.max() < 1e-10, pair
         else:
             assert (off < 1e-6).mean() > 0.75, pair
             # A gap larger than it is would let them sink in.
-            assert (settled - afresh)[near, row].max() < 3e-3, pair
+            assert (kept - fresh)[near].max() < 3e-3, pair
         if "can" in pair:
             assert (off < 1e-6).mean() > 0.9, pair
 
@@ -184,8 +193,22 @@ PILE = f"""<mujoco><option timestep="0.01"/>{ASSETS}
 </worldbody></mujoco>"""
 
 
-def test_jacobians_of_a_pile_agree_with_differences():
-    model, lanes = dojo.load(PILE), 4
+# A can stands on a brick, leans on another; a rod and a box lie across them.
+FLAT_PILE = f"""<mujoco><option timestep="0.01"/>{ASSETS}
+<worldbody><geom type="plane" size="3 3 .1" friction=".6"/>
+<geom type="mesh" mesh="brick" pos="0 0 .05"/><geom type="cylinder" size=".06 .05" pos=".2 0 .05"/>
+<body pos=".05 .01 .19" euler="20 80 10"><freejoint/>
+  <geom type="cylinder" size=".05 .12" mass=".5"/></body>
+<body pos=".02 0 .33" euler="10 70 40"><freejoint/>
+  <geom type="capsule" size=".04 .08" mass=".3"/></body>
+<body pos=".21 .01 .2" euler="40 10 0"><freejoint/>
+  <geom type="mesh" mesh="wedge" mass=".4"/></body>
+</worldbody></mujoco>"""
+
+
+@pytest.mark.parametrize("pile", [PILE, FLAT_PILE], ids=["round", "flat"])
+def test_jacobians_of_a_pile_agree_with_differences(pile):
+    model, lanes = dojo.load(pile), 4
     start, _ = simulate(model, dojo.init(model), 40, kappa=1e-3)
     at, rng = np.array([6, 12, 20, 36]), np.random.default_rng(0)
     q = jnp.array(start.q[at])
@@ -211,7 +234,7 @@ DEGENERATE = {
 
 def test_degenerate_poses_are_finite():
     """The sphere at the origin, all others there too but for those that are placed."""
-    model = dojo.load(scene(), ignore="all", contact_budget=1000)
+    model = dojo.load(scene(), contact_budget=1000)
     q = np.zeros((len(DEGENERATE), len(NAMES), 7))
     q[..., 3] = 1.0
     for k, places in enumerate(DEGENERATE.values()):

@@ -24,6 +24,8 @@ from dojo.model.topology import (
 _DISABLE = mujoco.mjtDisableBit
 _LARGER, _FIRSTS, _SECONDS = 0, 1, 2
 _KINDS = get_args(FeatureKind)
+# Bodies that overlap by more than this at the start are told of [m].
+_OVERLAPPING, _OVERLAP = "initial overlap", 1e-3
 # Geoms that collide with each other, simplest first.
 _COLLIDING: tuple[GeomKind, ...] = ("sphere", "ellipsoid", "capsule", "cylinder", "box", "mesh")
 # Those whose gaps among each other have closed forms; those that touch in one point.
@@ -78,7 +80,8 @@ def read_contacts(
     rows: dict[tuple[bool, FeatureKind], list[_Row]] = {}
     hulls = Hulls(geoms, found)
     refused: list[str] = []
-    for pair in _candidate_pairs(m, found):
+    pairs = _without_overlaps(m, _candidate_pairs(m, found), geoms, found)
+    for pair in pairs:
         if pair.geom1 not in geoms.index or pair.geom2 not in geoms.index:
             continue
         first, second = geoms.index[pair.geom1], geoms.index[pair.geom2]
@@ -209,6 +212,33 @@ def _filtered(m: mujoco.MjModel, b1: int, b2: int, excluded: set[int]) -> bool:
         return False
     up1, up2 = (int(m.body_weldid[m.body_parentid[w]]) for w in (w1, w2))
     return w1 == up2 or w2 == up1
+
+
+def _without_overlaps(
+    m: mujoco.MjModel, pairs: list[_Pair], geoms: Geoms, found: Findings
+) -> list[_Pair]:
+    """The pairs, without those of bodies that overlap from the start, if so asked."""
+    data, ends = mujoco.MjData(m), np.zeros(6)
+    mujoco.mj_kinematics(m, data)
+    overlaps = {}
+    for pair in pairs:
+        ends_of = (pair.geom1, pair.geom2)
+        known = all(g in geoms.index for g in ends_of)
+        if known and "plane" not in {geoms.kinds[geoms.index[g]] for g in ends_of}:
+            depth = -mujoco.mj_geomDistance(m, data, *ends_of, 1.0, ends)
+            if depth > _OVERLAP:
+                overlaps[pair] = f"{geom_name(m, ends_of[0])}-{geom_name(m, ends_of[1])}"
+    if not overlaps:
+        return pairs
+    listed = f"{len(overlaps)} pairs: {listing(list(overlaps.values()))}"
+    if _OVERLAPPING in found.ignore:
+        found.note(f"ignored on request, {_OVERLAPPING}: {listed}")
+        return [pair for pair in pairs if pair not in overlaps]
+    found.note(
+        f"bodies overlap where the file puts them, {listed}. A step that cannot part them is "
+        f"INFEASIBLE: <exclude> them, or dojo.load(..., ignore=['{_OVERLAPPING}'])"
+    )
+    return pairs
 
 
 def _note_approximations(m: mujoco.MjModel, pairs: list[_Pair], found: Findings) -> None:

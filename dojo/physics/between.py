@@ -66,9 +66,9 @@ class _Pair(NamedTuple):
             local = solid.inwards((point[0] - solid.pose.pos)[:, None])
             return Side(local, jnp.zeros_like(local), point[1][None])
 
-        n0, n1, n2, u1, w2 = (x[:, None] for x in along)
-        normals = Normals(n0, one.inwards(n1), two.inwards(n2), one.inwards(u1), two.inwards(w2))
-        no = jnp.zeros((1, n0.shape[-1]), bool)
+        n1, n2, u1, w2 = (x[:, None] for x in along)
+        normals = Normals(one.inwards(n1), two.inwards(n2), one.inwards(u1), two.inwards(w2))
+        no = jnp.zeros((1, n1.shape[-1]), bool)
         return Features(normals, no, side(one, first), side(two, second), no, no)
 
 
@@ -83,7 +83,7 @@ def between(one: Solid, two: Solid, size: Array) -> tuple[Features, Array]:
         _across(pair, a.edge, b.edge),
         (_distance(pair, edges[0], b.corner, a.edge.unit, none), a.edge.there),
         (_distance(pair, a.corner, edges[1], none, b.edge.unit), b.edge.there),
-        _across_rim(pair, a.tangent, b.edge),
+        _across_rim(pair, a.tangent, b.edge, on_second=True),
         _across_rim(pair, a.edge, b.tangent),
         _across_rim(pair, a.tangent, b.tangent),
         (corners, jnp.ones_like(a.edge.there)),
@@ -121,15 +121,15 @@ def _across(pair: _Pair, e: _Edge, f: _Edge) -> _Found:
     normal = cross(u, w)
     # Away from the first geom.
     u = jnp.where(dot(normal, pair.way) < 0, -u, u)
-    along = Normals(none, none, none, u, w)
+    along = Normals(none, none, u, w)
     at = pair.place((e.center, e.radius), (f.center, f.radius), along)
     return at, e.there & f.there & (safe_norm(normal) > PARALLEL)
 
 
-def _across_rim(pair: _Pair, e: _Edge, f: _Edge) -> _Found:
+def _across_rim(pair: _Pair, e: _Edge, f: _Edge, on_second: bool = False) -> _Found:
     """The tangent of a rim across an edge or another tangent: the points where they cross now.
 
-    The normal stays as it is: a line that turns with a rim is soon far from it.
+    The normal stays with one of them: a line that turns with a rim is soon far from it.
     """
     u, w, off, none = e.unit, f.unit, f.center - e.center, jnp.zeros_like(e.half)
     normal, along = cross(u, w), dot(u, w)
@@ -138,7 +138,8 @@ def _across_rim(pair: _Pair, e: _Edge, f: _Edge) -> _Found:
     s, t = dot(u, off) - along * dot(w, off), along * dot(u, off) - dot(w, off)
     s, t = (x / at_least(sine * sine, _OBLIQUE**2) for x in (s, t))
     first, second = (e.center + s * u, e.radius), (f.center + t * w, f.radius)
-    at = pair.place(first, second, Normals(normal, none, none, none, none))
+    held = (none, normal) if on_second else (normal, none)
+    at = pair.place(first, second, Normals(*held, none, none))
     on_both = (jnp.abs(s) <= safe_norm(e.half)) & (jnp.abs(t) <= safe_norm(f.half))
     return at, e.there & f.there & (sine > _OBLIQUE) & on_both
 
@@ -146,7 +147,7 @@ def _across_rim(pair: _Pair, e: _Edge, f: _Edge) -> _Found:
 def _distance(pair: _Pair, first: _Point, second: _Point, u: Array, w: Array) -> Features:
     """Points, of which one may be any on its edge, along u or w.
 
-    The normal turns with them where balls keep them apart, else it stays as it is.
+    The normal turns with them where balls keep them apart, else it stays with that edge.
     """
     none, off = jnp.zeros_like(u), second[0] - first[0]
     ways = [x - u * dot(u, x) - w * dot(w, x) for x in (off, pair.way)]
@@ -154,14 +155,18 @@ def _distance(pair: _Pair, first: _Point, second: _Point, u: Array, w: Array) ->
     way = jnp.where(touching, ways[1], ways[0])
     way = way / at_least(safe_norm(way), SMALL)
     free = first[1] + second[1] > _CURVED * pair.size
+    on_second = (w != 0).any(axis=0)
     along = Normals(
-        jnp.where(free, 0.0, way), none, none, jnp.where(free, u, 0.0), jnp.where(free, w, 0.0)
+        jnp.where(free | on_second, none, way),
+        jnp.where(free | ~on_second, none, way),
+        jnp.where(free, u, none),
+        jnp.where(free, w, none),
     )
     # Of an edge the point that is nearest.
     first = first[0] + jnp.where(free, 0.0, u * dot(u, off)), first[1]
     second = second[0] - jnp.where(free, 0.0, w * dot(w, off)), second[1]
     at = pair.place(first, second, along)
-    return at._replace(free=free[None], by_first=(w != 0).any(axis=0)[None])
+    return at._replace(free=free[None], by_first=on_second[None])
 
 
 def _lengthwise(pair: _Pair, e: _Edge, f: _Edge) -> list[_Found]:

@@ -62,9 +62,7 @@ def over_face(
             for pair in ((base, over), (over, base))
         )
         n1, n2 = jnp.where(of_first, normal, none), jnp.where(of_first, none, -normal)
-        return Features(
-            Normals(none, n1, n2, none, none), no, first, second, ~of_first | no, ~there
-        )
+        return Features(Normals(n1, n2, none, none), no, first, second, ~of_first | no, ~there)
 
     # Bodies that are apart otherwise have nothing below the face.
     there = found.there & (by_face | (found.height > -near))

@@ -32,13 +32,12 @@ class Side(NamedTuple):
 
 
 class Normals(NamedTuple):
-    """What a normal is made of, (3, k, n) each: `n0 + n1 + n2 + u1 x w2` over its length.
+    """What a normal is made of, (3, k, n) each: `n1 + n2 + u1 x w2` over its length.
 
-    n0 is fixed in the world, n1 and the direction u1 of an edge to geom 1, n2 and w2 to geom 2.
-    Zero, or of unit length.
+    n1 and the direction u1 of an edge are fixed to geom 1, n2 and w2 to geom 2. Zero, or of unit
+    length.
     """
 
-    n0: Array
     n1: Array
     n2: Array
     u1: Array
@@ -108,7 +107,7 @@ def places(at: Features, one: Frames, two: Frames) -> Places:
     first = one.pos[:, None] + outwards(one, at.one.point)
     second = two.pos[:, None] + outwards(two, at.two.point)
     u, w, off = outwards(one, at.along.u1), outwards(two, at.along.w2), second - first
-    normal = at.along.n0 + outwards(one, at.along.n1) + outwards(two, at.along.n2) + cross(u, w)
+    normal = outwards(one, at.along.n1) + outwards(two, at.along.n2) + cross(u, w)
     normal = jnp.where(at.free, off - u * dot(u, off) - w * dot(w, off), normal)
     normal = normal / jnp.maximum(safe_norm(normal), jnp.where(at.free, SMALL, 0.1 * PARALLEL))
     first = first + _reach(one, at.one, normal)

@@ -8,6 +8,7 @@ from jax import Array
 
 from dojo.math.vectors import total
 from dojo.model.model import Model
+from dojo.physics.interval import turned_angle
 from dojo.physics.kinematics import link_twists
 from dojo.physics.mechanics import (
     RECOVERY_SPEED,
@@ -21,6 +22,8 @@ from dojo.physics.mechanics import (
 # A step that keeps less than this share of the inertia in some direction is near the end of its
 # path of solutions against the timestep.
 _INERTIA_LEFT = 0.5
+# Contacts that double the energy of a step in which links turn by more than this [rad] are none.
+_FLUNG = 0.5
 # A contradiction must hold for all velocities of up to this multiple of those at hand.
 _REACH = 10.0
 
@@ -48,6 +51,19 @@ def free_turn(model: Model, node: Node) -> Array:
     """Largest angle [rad] a link would turn by without contacts and limits, to first order."""
     spin = link_twists(model, node.axes, node.unhindered)[:3]
     return model.timestep * jnp.max(jnp.sqrt(total(spin * spin)), initial=0.0)
+
+
+def flung(model: Model, node: Node, trial: Trial, v: Array) -> Array:
+    """Whether contacts threw links about as no contact does: ().
+
+    Over large angles the equations of a step may hold again, of a motion in which a feature that
+    was to be kept apart swept round and hit. Contacts and limits take energy, but for what it takes
+    to leave an overlap.
+    """
+    still = jnp.sum(model.link_mass) * RECOVERY_SPEED**2
+    before, after = (u @ node.mass @ u for u in (node.unhindered, v))
+    turned = jnp.max(turned_angle(trial.interval.turn), initial=0.0)
+    return (turned > _FLUNG) & (after > 2 * (before + still))
 
 
 def contradictory(model: Model, node: Node, gamma: Array, b: Array) -> Array:
