@@ -1,7 +1,7 @@
 """What parts two convex geoms between edges and corners.
 
 An edge may be round: the axis of a capsule, and that of a cylinder for its side. The rim of a
-cylinder counts by the point where it is nearest, and there as an edge along its tangent.
+cylinder counts by the point where it is nearest at the start of a step.
 """
 
 from typing import NamedTuple
@@ -11,6 +11,7 @@ from jax import Array, lax
 
 from dojo.math.vectors import SMALL, at_least, cross, dot, safe_norm
 from dojo.physics import gjk
+from dojo.physics.distance import Terms, furthest, reach
 from dojo.physics.features import PARALLEL, Features, Normals, Side, beside
 from dojo.physics.solids import Solid
 
@@ -18,9 +19,10 @@ from dojo.physics.solids import Solid
 _CURVED = 1e-6
 # Round edges within this sine of each other touch at both ends of where they lie along each other.
 _ALONG = 0.05
-# A tangent stands for a rim as far as this share of its radius, and where it is not within this
-# sine of what it crosses.
-_TANGENT, _OBLIQUE = 0.3, 0.2
+# Which sides of the places about rims are rims.
+_ROUND = ([1, 0, 1, 1, 0], [0, 1, 1, 0, 1])
+# Newton steps for where a rim is nearest.
+_STEPS = 8
 # Where `between` lists edges along each other.
 LENGTHWISE = slice(-2, None)
 
@@ -41,13 +43,18 @@ class _Edge(NamedTuple):
         """(3, n)"""
         return self.half / at_least(safe_norm(self.half), SMALL)
 
+    @property
+    def point(self) -> _Point:
+        """Its middle."""
+        return self.center, self.radius
+
 
 class _Nearest(NamedTuple):
     """What of each geom lies furthest in a direction."""
 
-    corner: _Point  # of a rim the point
+    corner: _Point  # or the middle of a cap
     edge: _Edge
-    tangent: _Edge  # of a rim
+    rim: Array  # (n,) bool: a cap
 
 
 class _Pair(NamedTuple):
@@ -77,42 +84,71 @@ def between(one: Solid, two: Solid, size: Array) -> tuple[Features, Array]:
     n = lax.stop_gradient(gjk.direction(one, two))
     a, b = _nearest(one, n), _nearest(two, -n)
     pair, none = _Pair(one, two, n, size), jnp.zeros_like(n)
-    edges = tuple((x.edge.center, x.edge.radius) for x in (a, b))
-    corners = _distance(pair, a.corner, b.corner, none, none)
+    u, w = a.edge.unit, b.edge.unit
     found = [
         _across(pair, a.edge, b.edge),
-        (_distance(pair, edges[0], b.corner, a.edge.unit, none), a.edge.there),
-        (_distance(pair, a.corner, edges[1], none, b.edge.unit), b.edge.there),
-        _across_rim(pair, a.tangent, b.edge, on_second=True),
-        _across_rim(pair, a.edge, b.tangent),
-        _across_rim(pair, a.tangent, b.tangent),
-        (corners, jnp.ones_like(a.edge.there)),
+        (_distance(pair, a.edge.point, b.corner, u, none), a.edge.there & ~b.rim),
+        (_distance(pair, a.corner, b.edge.point, none, w), b.edge.there & ~a.rim),
+        (_distance(pair, a.corner, b.corner, none, none), ~(a.rim | b.rim)),
+        *_about_rims(pair, a, b),
         *_lengthwise(pair, a.edge, b.edge),
     ]
     return beside(*(at for at, _ in found)), jnp.stack([there for _, there in found])
+
+
+def _about_rims(pair: _Pair, a: _Nearest, b: _Nearest) -> list[_Found]:
+    """Rims against edges, corners and rims: the points where they are nearest now."""
+    one, two, none = pair.one, pair.two, jnp.zeros_like(pair.way)
+    u, w = a.edge.unit, b.edge.unit
+    firsts = (a.corner, a.edge.point, a.corner, a.corner, a.corner)
+    seconds = (b.edge.point, b.corner, b.corner, b.corner, b.corner)
+    lines = ((none, w), (u, none), (none, none), (none, none), (none, none))
+    there = (
+        a.rim & b.edge.there,
+        b.rim & a.edge.there,
+        a.rim & b.rim,
+        a.rim & ~b.rim,
+        b.rim & ~a.rim,
+    )
+    on_one, on_two = (jnp.asarray(x, none.dtype)[:, None] for x in _ROUND)
+    terms = Terms(
+        off=jnp.stack([q[0] - p[0] for p, q in zip(firsts, seconds, strict=True)], axis=1),
+        line=jnp.stack([x + y for x, y in lines], axis=1),
+        one=one.pose,
+        two=two.pose,
+        spread1=on_one * one.spread[:, None],
+        spread2=on_two * two.spread[:, None],
+        size=pair.size,
+    )
+    n = furthest(terms, jnp.broadcast_to(pair.way[:, None], terms.off.shape), _STEPS)
+    reach1, reach2 = reach(one.pose, terms.spread1, n), reach(two.pose, terms.spread2, -n)
+    return [
+        (
+            _distance(
+                pair._replace(way=n[:, k]),
+                (firsts[k][0] + reach1[:, k], firsts[k][1]),
+                (seconds[k][0] + reach2[:, k], seconds[k][1]),
+                *lines[k],
+            ),
+            there[k],
+        )
+        for k in range(len(there))
+    ]
 
 
 def _nearest(solid: Solid, direction: Array) -> _Nearest:
     m = solid.inwards(direction[:, None])
     best = jnp.argmax(dot(m, solid.core), axis=0)
     core = jnp.take_along_axis(solid.core, best[None, None], axis=1)[:, 0]
-    stretched = solid.spread * m[:, 0]
-    reach = solid.spread * stretched / at_least(safe_norm(stretched), SMALL)
     a, b = solid.ends
     score = jnp.where(solid.has_edge, dot(m, a) + dot(m, b), -jnp.inf)
     furthest = jnp.argmax(score, axis=0)[None, None]
     a, b = (jnp.take_along_axis(x, furthest, axis=1)[:, 0] for x in (a, b))
-    tangent = _TANGENT * jnp.stack([-reach[1], reach[0], jnp.zeros_like(reach[0])])
-    corner, center = (
-        solid.pose.pos + solid.outwards(x[:, None])[:, 0] for x in (core + reach, 0.5 * (a + b))
-    )
-    half, tangent = (solid.outwards(x[:, None])[:, 0] for x in (0.5 * (b - a), tangent))
-    disc = solid.spread[0]
-    return _Nearest(
-        (corner, solid.radius),
-        _Edge(center, half, solid.radius + disc, solid.has_edge.any(axis=0)),
-        _Edge(corner, tangent, jnp.zeros_like(disc), disc > 0),
-    )
+    local = core, 0.5 * (a + b), 0.5 * (b - a)
+    corner, center, half = (solid.outwards(x[:, None])[:, 0] for x in local)
+    corner, center, disc = solid.pose.pos + corner, solid.pose.pos + center, solid.spread[0]
+    edge = _Edge(center, half, solid.radius + disc, solid.has_edge.any(axis=0))
+    return _Nearest((corner, solid.radius), edge, disc > 0)
 
 
 def _across(pair: _Pair, e: _Edge, f: _Edge) -> _Found:
@@ -122,26 +158,8 @@ def _across(pair: _Pair, e: _Edge, f: _Edge) -> _Found:
     # Away from the first geom.
     u = jnp.where(dot(normal, pair.way) < 0, -u, u)
     along = Normals(none, none, u, w)
-    at = pair.place((e.center, e.radius), (f.center, f.radius), along)
+    at = pair.place(e.point, f.point, along)
     return at, e.there & f.there & (safe_norm(normal) > PARALLEL)
-
-
-def _across_rim(pair: _Pair, e: _Edge, f: _Edge, on_second: bool = False) -> _Found:
-    """The tangent of a rim across an edge or another tangent: the points where they cross now.
-
-    The normal stays with one of them: a line that turns with a rim is soon far from it.
-    """
-    u, w, off, none = e.unit, f.unit, f.center - e.center, jnp.zeros_like(e.half)
-    normal, along = cross(u, w), dot(u, w)
-    sine = safe_norm(normal)
-    normal = jnp.where(dot(normal, pair.way) < 0, -normal, normal) / at_least(sine, SMALL)
-    s, t = dot(u, off) - along * dot(w, off), along * dot(u, off) - dot(w, off)
-    s, t = (x / at_least(sine * sine, _OBLIQUE**2) for x in (s, t))
-    first, second = (e.center + s * u, e.radius), (f.center + t * w, f.radius)
-    held = (none, normal) if on_second else (normal, none)
-    at = pair.place(first, second, Normals(*held, none, none))
-    on_both = (jnp.abs(s) <= safe_norm(e.half)) & (jnp.abs(t) <= safe_norm(f.half))
-    return at, e.there & f.there & (sine > _OBLIQUE) & on_both
 
 
 def _distance(pair: _Pair, first: _Point, second: _Point, u: Array, w: Array) -> Features:
@@ -185,4 +203,4 @@ def _lengthwise(pair: _Pair, e: _Edge, f: _Edge) -> list[_Found]:
     ]
     there = there & (jnp.abs(ends[1] - ends[0]) > _ALONG)
     points = [(f.center + t * f.half, f.radius) for t in ends]
-    return [(_distance(pair, (e.center, e.radius), p, u, none), there) for p in points]
+    return [(_distance(pair, e.point, p, u, none), there) for p in points]

@@ -50,6 +50,10 @@ class Frames(NamedTuple):
         """(3, nl) [m]"""
         return self.pose[:, 3]
 
+    def with_world(self) -> "Frames":
+        """The same, and the world's own as last: where geoms fixed to it are to move as well."""
+        return Frames(jnp.append(self.pose, eye(self.pose.dtype, 3, 4)[..., None], axis=-1))
+
     def moved_by(self, twist: Array) -> "Frames":
         """Rate of the poses when all links have this world twist (6,)."""
         turn, place = twist[:3, None, None], twist[3:, None, None]
@@ -290,6 +294,8 @@ def geom_frames(model: Model, frames: Frames, geoms: np.ndarray | Array) -> Fram
     local = Frames.of(local_rot, model.geom_pos[geoms].T)
     if not model.topology.nl:
         return local
+    if frames.pose.shape[-1] > model.topology.nl:
+        return Frames(_composed(frames.pose[:, :, link], local.pose))
     moving = link >= 0
     pose = _composed(frames.pose[:, :, moving * link], local.pose)
     return Frames(jnp.where(jnp.asarray(moving), pose, local.pose))

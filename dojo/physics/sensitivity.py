@@ -202,6 +202,7 @@ def _screw(node: Node, k: int) -> Array:
 def _local(model: Model, node: Node, trial: Trial) -> _Local:
     still = candidates(model)
     ahead = frames_ahead(model, node.maps, node.q, node.frames, node.unhindered)
+    every = node.frames.with_world()
 
     def at_start(second: Frames) -> tuple[Array, Array, Array]:
         bodies = Bodies(node.frames, second)
@@ -211,7 +212,7 @@ def _local(model: Model, node: Node, trial: Trial) -> _Local:
         return now.gap, end.gap, jnp.stack([_screw(at, k) for k in range(3)])
 
     def along(twist: Array) -> tuple[Array, Array, Array]:
-        return jax.jvp(at_start, (node.frames,), (node.frames.moved_by(twist),))[1]
+        return jax.jvp(at_start, (every,), (every.moved_by(twist),))[1]
 
     gap, end, screw = jax.vmap(along)(eye(model.dtype, 6))
     return _Local(gap, end, jnp.moveaxis(screw, 0, 1))

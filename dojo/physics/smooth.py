@@ -16,16 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from dojo.math.vectors import SMALL, at_least, cross, dot, safe_norm
+from dojo.math.vectors import SMALL, at_least, dot, safe_norm
 from dojo.model.model import Model
 from dojo.model.topology import ContactGroup
 from dojo.physics import gjk
+from dojo.physics.distance import Terms, further, furthest, reach
 from dojo.physics.kinematics import Frames
 from dojo.physics.pairs import (
     Bodies,
     Pairs,
     Touch,
-    inwards,
     not_beyond_reach,
     outwards,
     placed,
@@ -36,8 +36,6 @@ from dojo.physics.solids import Solid, solids
 # Newton steps for a normal: from the direction between the nearest points of shrunk geoms, and from
 # the normal at the start of the step. They double the digits each.
 _SEARCH, _STEPS = 15, 5
-# A normal turns by this much in a Newton step at most [rad].
-_TURN = 0.5
 # A face bears where it is worse than an edge or a corner by no more than this share of the size.
 _ALIKE = 1e-12
 
@@ -66,17 +64,29 @@ def touch(model: Model, pairs: Pairs, held: Round, bodies: Bodies) -> Touch:
     """Gaps, points and normals at these link poses."""
     at, (one, two) = held.features, placed(model, pairs, bodies)
     normal = _normals(held, one, two)
-    first = one.pos[:, None] + outwards(one, at.point) + _reach(one, at.spread, normal)
-    reach = _reach(two, held.spread[:, None], normal)
-    second = two.pos[:, None] - reach - held.radius * normal
+    first = one.pos[:, None] + outwards(one, at.point) + reach(one, at.spread, normal)
+    second = two.pos[:, None] + reach(two, held.spread[:, None], -normal) - held.radius * normal
     gap = dot(normal, second - first) - at.radius
     return rows_of(not_beyond_reach(held.bound, one.pos, two.pos, Touch(gap, second, normal)))
 
 
 def _normals(held: Round, one: Frames, two: Frames) -> Array:
     at = held.features
-    free = _furthest(held, one, two, at.normal, _STEPS)
+    free = furthest(_terms(held, one, two), at.normal, _STEPS)
     return jnp.where(at.on_face, outwards(one, at.normal), free)
+
+
+def _terms(held: Round, one: Frames, two: Frames) -> Terms:
+    at = held.features
+    return Terms(
+        off=(two.pos - one.pos)[:, None] - outwards(one, at.point),
+        line=outwards(one, at.line),
+        one=one,
+        two=two,
+        spread1=at.spread,
+        spread2=held.spread[:, None],
+        size=held.bound[0] + held.bound[1],
+    )
 
 
 def settle(model: Model, group: ContactGroup, pairs: Pairs, now: Bodies, ahead: Bodies) -> Round:
@@ -136,12 +146,12 @@ def _corners(one: Solid, two: Solid, bound: Array) -> Features:
     """The edge and the corner of the first geoms that are nearest to the second ones."""
     one, two, bound = lax.stop_gradient((one, two, bound))
 
-    def further(_: int, n: Array) -> Array:
+    def next_normal(_: int, n: Array) -> Array:
         held = Round(_extreme(one, n), two.spread, two.radius, bound)
-        return _further(held, one.pose, two.pose, n)
+        return further(_terms(held, one.pose, two.pose), n)
 
     start = jnp.broadcast_to(gjk.direction(one, two)[:, None], (3, 2, bound.shape[-1]))
-    return _extreme(one, lax.fori_loop(0, _SEARCH, further, start))
+    return _extreme(one, lax.fori_loop(0, _SEARCH, next_normal, start))
 
 
 def _extreme(one: Solid, n: Array) -> Features:
@@ -160,63 +170,3 @@ def _extreme(one: Solid, n: Array) -> Features:
         spread=jnp.broadcast_to(one.spread[:, None], n.shape),
         radius=jnp.broadcast_to(one.radius, n.shape[1:]),
     )
-
-
-def _furthest(held: Round, one: Frames, two: Frames, n: Array, steps: int) -> Array:
-    """Normals (3, k, n) along which features are furthest apart, from n on.
-
-    The distance of two sets is the largest of those along a direction. With g what lies between the
-    extreme points along n, H the curvature of both supports, and P across n and the line, Newton's
-    step is (P H P + (n . g) P) dn = P g.
-    """
-    start = lax.stop_gradient((held, one, two))
-    n = lax.fori_loop(0, steps - 2, lambda _, n: _further(*start, n), lax.stop_gradient(n))
-    # Two steps carry all derivatives: quadratic convergence forgets the rest.
-    return _further(held, one, two, _further(held, one, two, n))
-
-
-def _further(held: Round, one: Frames, two: Frames, n: Array) -> Array:
-    at, spread = held.features, held.spread[:, None]
-    line = outwards(one, at.line)
-    n = _normalized(n - dot(n, line) * line)
-    t1, t2 = _tangents(n, line)
-    off = two.pos[:, None] - one.pos[:, None] - outwards(one, at.point)
-    g = off - _reach(one, at.spread, n) - _reach(two, spread, n)
-    bent1, bent2 = (_bend(one, at.spread, n, t) + _bend(two, spread, n, t) for t in (t1, t2))
-    apart, free = dot(n, g), dot(t2, t2) > 0
-    # No second direction across an edge.
-    a, b, c = dot(t1, bent1) + apart, dot(t1, bent2), jnp.where(free, dot(t2, bent2) + apart, 1.0)
-    least = 0.5 * (a + c) - safe_norm(jnp.stack([0.5 * (a - c), b]))
-    lift = jnp.maximum(0.0, 1e-6 * (held.bound[0] + held.bound[1]) - least)
-    a, c, slope1, slope2 = a + lift, c + lift, dot(t1, g), dot(t2, g)
-    dn = t1 * (c * slope1 - b * slope2) + t2 * (a * slope2 - b * slope1)
-    dn = dn / at_least(a * c - b * b)
-    return _normalized(n + dn * jnp.minimum(1.0, _TURN / at_least(safe_norm(dn), SMALL)))
-
-
-def _tangents(n: Array, line: Array) -> tuple[Array, Array]:
-    """Two unit vectors across n; one and zero where there is a line, also across that."""
-    on_line = (line != 0).any(axis=0)
-    x, y = (jnp.asarray(np.eye(3)[k], n.dtype)[:, None, None] for k in (0, 1))
-    guide = jnp.where(jnp.abs(n[0]) < 0.6, x, y)
-    t1 = _normalized(cross(n, jnp.where(on_line, line, guide)))
-    return t1, jnp.where(on_line, 0.0, cross(n, t1))
-
-
-def _reach(pose: Frames, spread: Array, n: Array) -> Array:
-    """Extreme points of ellipsoids along n, from their centres, world."""
-    stretched = spread * inwards(pose, n)
-    return outwards(pose, spread * stretched / at_least(safe_norm(stretched), SMALL))
-
-
-def _bend(pose: Frames, spread: Array, n: Array, t: Array) -> Array:
-    """How `_reach` changes as n turns along t."""
-    m, way = spread * inwards(pose, n), spread * inwards(pose, t)
-    length = at_least(safe_norm(m), SMALL)
-    unit = m / length
-    return outwards(pose, spread * (way - unit * dot(unit, way)) / length)
-
-
-def _normalized(x: Array) -> Array:
-    """Of unit length; shorter where there is no direction but that of rounding."""
-    return x / at_least(safe_norm(x), SMALL)
