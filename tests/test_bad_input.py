@@ -203,15 +203,6 @@ UNSUPPORTED = {
     ),
     "density": (hinged(option='<option density="1.2"/>'), "fluid", "density 1.2"),
     "viscosity": (hinged(option='<option viscosity=".1"/>'), "fluid", "viscosity 0.1"),
-    "a plane on a body": (
-        mjcf(
-            '<geom name="ball" size=".1"/><body name="cart" pos="0 0 -1"><freejoint/>'
-            '<geom size=".1" contype="0" conaffinity="0"/>'
-            '<geom name="deck" type="plane" size="1 1 .1"/></body>'
-        ),
-        "body-body collision",
-        "1 pairs: ball-deck",
-    ),
     "hfield": (mjcf(*HFIELD), "collider", "hfield hills"),
     "contact override": (
         mjcf(

@@ -6,10 +6,10 @@ from paths import MODELS
 
 from dojo.cli.main import main
 
-MOVING_PLANE = """<mujoco><worldbody>
-  <geom type="sphere" size=".1"/>
-  <body pos="0 0 -1"><freejoint/><geom type="plane" size="1 1 .1"/><geom size=".1"/></body>
-</worldbody></mujoco>"""
+CONNECTED = """<mujoco><worldbody>
+  <body name="one"><joint/><geom size=".1" contype="0" conaffinity="0"/></body>
+  <body name="two"><joint/><geom size=".1" contype="0" conaffinity="0"/></body>
+</worldbody><equality><connect body1="one" body2="two" anchor="0 0 0"/></equality></mujoco>"""
 
 
 @pytest.fixture(autouse=True)
@@ -46,12 +46,12 @@ def test_inspect_lists_the_model(capsys):
 
 def test_unsupported_features_are_named(tmp_path, capsys):
     file = tmp_path / "two.xml"
-    file.write_text(MOVING_PLANE)
+    file.write_text(CONNECTED)
     assert main(["simulate", str(file)]) == 2
-    assert "body-body collision" in capsys.readouterr().err
+    assert "equality" in capsys.readouterr().err
     assert main(["inspect", str(file)]) == 1
     assert "Not supported" in capsys.readouterr().out
-    assert main(["inspect", str(file), "--ignore", "body-body collision"]) == 0
+    assert main(["inspect", str(file), "--ignore", "equality"]) == 0
     assert "ignored on request" in capsys.readouterr().out
 
 

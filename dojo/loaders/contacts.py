@@ -14,7 +14,6 @@ from dojo.loaders.names import geom_name
 from dojo.loaders.unsupported import disabled
 from dojo.model.topology import (
     PLANE_KINDS,
-    WORLD,
     ContactGroup,
     FeatureKind,
     GeomKind,
@@ -79,7 +78,7 @@ def read_contacts(
     """The contact groups, frictional ones first, the hulls of meshes, and their parameters."""
     rows: dict[tuple[bool, FeatureKind], list[_Row]] = {}
     hulls = Hulls(geoms, found)
-    refused: list[str] = []
+    left_out: list[str] = []
     pairs = _without_overlaps(m, _candidate_pairs(m, found), geoms, found)
     for pair in pairs:
         if pair.geom1 not in geoms.index or pair.geom2 not in geoms.index:
@@ -91,16 +90,15 @@ def read_contacts(
         if "plane" in kinds:
             entries = _on_plane(geoms, first, second, hulls)
         else:
-            left_out = "body-body collision" in found.ignore
-            entries = None if left_out else _between_bodies(geoms, first, second, hulls)
-        if entries is None:
-            refused.append(f"{geom_name(m, pair.geom1)}-{geom_name(m, pair.geom2)}")
-            continue
+            if "body-body collision" in found.ignore:
+                left_out.append(f"{geom_name(m, pair.geom1)}-{geom_name(m, pair.geom2)}")
+                continue
+            entries = _between_bodies(geoms, first, second, hulls)
         for entry in entries:
             key = (pair.condim > 1, entry.feature.kind)
             rows.setdefault(key, []).append(_Row(pair, entry))
-    if refused:
-        found.refuse("body-body collision", f"{len(refused)} pairs: {listing(refused)}")
+    if left_out:
+        found.refuse("body-body collision", f"{len(left_out)} pairs: {listing(left_out)}")
     order = sorted(rows, key=lambda key: (not key[0], _KINDS.index(key[1])))
     groups = tuple(_group(m, geoms, key, rows[key], budget) for key in order)
     return (
@@ -113,16 +111,14 @@ def read_contacts(
     )
 
 
-def _on_plane(geoms: Geoms, a: int, b: int, hulls: Hulls) -> list[_Entry] | None:
-    """Features of the convex geom against the plane, None where the plane moves."""
+def _on_plane(geoms: Geoms, a: int, b: int, hulls: Hulls) -> list[_Entry]:
+    """Features of the convex geom against the plane."""
     plane, body = (a, b) if geoms.kinds[a] == "plane" else (b, a)
-    if geoms.link[plane] != WORLD:
-        return None
     return [_Entry(plane, body, feature) for feature in _features(geoms, body, hulls)]
 
 
-def _between_bodies(geoms: Geoms, a: int, b: int, hulls: Hulls) -> list[_Entry] | None:
-    """What two convex geoms can touch with, None where that is not known."""
+def _between_bodies(geoms: Geoms, a: int, b: int, hulls: Hulls) -> list[_Entry]:
+    """What two convex geoms can touch with."""
     # The simpler one has the points.
     first, second = sorted((a, b), key=lambda g: (-_COLLIDING.index(geoms.kinds[g]), g))
     kinds = geoms.kinds[first], geoms.kinds[second]

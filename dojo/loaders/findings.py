@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dojo.model.errors import UnsupportedFeature, close_matches
 
 FEATURES = {
-    "body-body collision": "planes on bodies that move; on request also all other pairs of bodies",
+    "body-body collision": "on request: all pairs of bodies",
     "initial overlap": "on request: pairs of bodies that overlap where the file puts them",
     "equality": "equality constraints: connect, weld, joint, tendon",
     "tendon": "tendons that carry a limit, spring, damper or friction",
