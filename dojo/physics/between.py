@@ -19,6 +19,9 @@ from dojo.physics.solids import Solid
 _CURVED = 1e-6
 # Round edges within this sine of each other touch at both ends of where they lie along each other.
 _ALONG = 0.05
+# Over the middle of a face all its edges lie as far as each other; this share of their distances
+# from what is there tells which one counts.
+_TIE = 1e-3
 # Which sides of the places about rims are rims.
 _ROUND = ([1, 0, 1, 1, 0], [0, 1, 1, 0, 1])
 # Newton steps for where a rim is nearest.
@@ -82,7 +85,7 @@ class _Pair(NamedTuple):
 def between(one: Solid, two: Solid, size: Array) -> tuple[Features, Array]:
     """What may part geoms of these sizes other than faces, and whether it is there: (k, n)."""
     n = lax.stop_gradient(gjk.direction(one, two))
-    a, b = _nearest(one, n), _nearest(two, -n)
+    a, b = _nearest(one, n, _corner(two, -n)), _nearest(two, -n, _corner(one, n))
     pair, none = _Pair(one, two, n, size), jnp.zeros_like(n)
     u, w = a.edge.unit, b.edge.unit
     found = [
@@ -136,19 +139,28 @@ def _about_rims(pair: _Pair, a: _Nearest, b: _Nearest) -> list[_Found]:
     ]
 
 
-def _nearest(solid: Solid, direction: Array) -> _Nearest:
-    m = solid.inwards(direction[:, None])
-    best = jnp.argmax(dot(m, solid.core), axis=0)
-    core = jnp.take_along_axis(solid.core, best[None, None], axis=1)[:, 0]
+def _nearest(solid: Solid, direction: Array, other: Array) -> _Nearest:
+    """What lies furthest in a direction; of edges alike the one nearest to a point (3, n)."""
+    m, place = (solid.inwards(x[:, None]) for x in (direction, other - solid.pose.pos))
     a, b = solid.ends
-    score = jnp.where(solid.has_edge, dot(m, a) + dot(m, b), -jnp.inf)
+    half = 0.5 * (b - a)
+    off = place - 0.5 * (a + b)
+    share = jnp.clip(dot(half, off) / at_least(dot(half, half), SMALL**2), -1.0, 1.0)
+    score = dot(m, a) + dot(m, b) - _TIE * safe_norm(off - share * half)
+    score = jnp.where(solid.has_edge, score, -jnp.inf)
     furthest = jnp.argmax(score, axis=0)[None, None]
     a, b = (jnp.take_along_axis(x, furthest, axis=1)[:, 0] for x in (a, b))
-    local = core, 0.5 * (a + b), 0.5 * (b - a)
-    corner, center, half = (solid.outwards(x[:, None])[:, 0] for x in local)
-    corner, center, disc = solid.pose.pos + corner, solid.pose.pos + center, solid.spread[0]
-    edge = _Edge(center, half, solid.radius + disc, solid.has_edge.any(axis=0))
-    return _Nearest((corner, solid.radius), edge, disc > 0)
+    center, half = (solid.outwards(x[:, None])[:, 0] for x in (0.5 * (a + b), 0.5 * (b - a)))
+    disc = solid.spread[0]
+    edge = _Edge(solid.pose.pos + center, half, solid.radius + disc, solid.has_edge.any(axis=0))
+    return _Nearest((_corner(solid, direction), solid.radius), edge, disc > 0)
+
+
+def _corner(solid: Solid, direction: Array) -> Array:
+    """The corner of the cores that lies furthest in a direction, world: (3, n)."""
+    best = jnp.argmax(dot(solid.inwards(direction[:, None]), solid.core), axis=0)
+    core = jnp.take_along_axis(solid.core, best[None, None], axis=1)
+    return solid.pose.pos + solid.outwards(core)[:, 0]
 
 
 def _across(pair: _Pair, e: _Edge, f: _Edge) -> _Found:
