@@ -101,7 +101,7 @@ def outcome(
     trial = mechanics.move(model, node, x.v)
     # Poses do not count turns: past half a turn of a hinge the equations hold of another motion.
     wound = jnp.any(solvability.hinge_turns(model, x.v) > jnp.pi)
-    wound |= jax.lax.stop_gradient(solvability.flung(model, node, trial, x.v))
+    wound |= jax.lax.stop_gradient(solvability.flung(model, node, trial, x.v, x.gamma, x.b))
     converged = solution.converged & ~wound
     still, reached, at, target = jax.lax.stop_gradient((problem, trial, x, kappa))
     left = residual(still, still.rows_after(at.v, reached), at, target)

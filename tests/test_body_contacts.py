@@ -347,6 +347,7 @@ def test_boxes_touch_at_the_corners_of_what_they_both_cover():
 PILE = """<mujoco><option timestep="0.01"/>
 <worldbody><geom type="plane" size="3 3 .1" friction=".6"/>
 <geom type="box" size=".2 .2 .05" pos="0 0 .05" euler="0 0 20"/>
+<geom name="bump" size=".07" pos="-.19 0 .17"/>
 <body pos="0 0 .17"><freejoint/><geom type="box" size=".1 .08 .06" mass="1"/>
   <body pos=".1 0 0.08"><joint axis="0 1 0"/>
     <geom type="capsule" size=".03" fromto="0 0 0 .2 0 .05" mass=".3" friction=".5"/></body></body>
@@ -368,7 +369,11 @@ def test_jacobians_of_a_pile_agree_with_differences():
     info, error = jacobian_errors(model, q, v)
     assert info.converged.all()
     pairs = contact_geoms(model.topology)[:, 0] > 0
-    assert (np.asarray(info.contacts.impulse)[:, pairs, 0] > 1e-2).any(axis=1).all()
+    impulse = np.asarray(info.contacts.impulse)[..., 0]
+    assert (impulse[:, pairs] > 1e-2).any(axis=1).all()
+    # A fixed ball that is the first geom, and the second one of which the point moves.
+    bump = model.topology.geom_names.index("bump")
+    assert impulse[:, (contact_geoms(model.topology) == bump).any(axis=1)].max() > 1e-2
     assert (error < 1e-6).all(), error
 
 

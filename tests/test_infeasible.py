@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import dojo
+from dojo.physics import mechanics, solvability
 
 WORLD = '<mujoco><option timestep="0.01"/><worldbody>{}</worldbody></mujoco>'
 WALLS = (
@@ -131,3 +132,31 @@ def test_single_precision():
     after, info = advance(model, dojo.init(model), 1e-4)
     assert int(info.status) == dojo.Status.INFEASIBLE
     assert jnp.isfinite(after.v).all()
+
+
+@pytest.mark.parametrize(
+    ("height", "end", "given"),
+    [
+        (0.0, (0.5, 0.0, 0.0), False),
+        (0.0, (2.0, 0.0, 0.0), True),
+        (-0.01, (1.0, 0.0, 0.5), False),
+        (-0.01, (2.0, 0.0, 0.5), True),
+    ],
+)
+def test_contacts_that_give_energy_are_found_out(height, end, given):
+    """A ball that slides at 1 m/s, and the impulses to end like this.
+
+    To leave an overlap is their right, to speed it up is not.
+    """
+    floor = '<geom type="plane" size="5 5 1"/>'
+    model = dojo.load(WORLD.format(floor + FREE.format("sphere", 0.1, 3)))
+    start = dojo.init(model, q=[0, 0, 0.1 + height, 1, 0, 0, 0], v=[1.0, 0, 0, 0, 0, 0])
+    node = mechanics.prepare(model, start.q, start.v, jnp.zeros(0), None)
+    v = jnp.zeros(model.nv).at[:3].set(jnp.array(end))
+    impulse = node.mass @ (v - node.unhindered)
+    at = mechanics.pull(model, node, jnp.ones(1), jnp.zeros((2, 1)))
+    np.testing.assert_allclose(at[:3], [0, 0, 1], atol=1e-12)
+    gamma, b = impulse[2:3], (node.contacts.frame[:, 1:, 0].T @ impulse[:3])[:, None]
+    np.testing.assert_allclose(mechanics.pull(model, node, gamma, b)[:3], impulse[:3], atol=1e-9)
+    trial = mechanics.move(model, node, v)
+    assert bool(solvability.flung(model, node, trial, v, gamma, b)) is given

@@ -11,7 +11,7 @@ from paths import MODELS, SUITE, needs_suite
 
 import dojo
 from dojo.loaders.hulls import MOST_CORNERS
-from dojo.physics import collision, planes
+from dojo.physics import collision, rims
 from dojo.physics.kinematics import difference, displace, link_frames, local_maps
 
 STATES = 3
@@ -301,7 +301,7 @@ def test_a_cylinder_that_almost_stands_is_blunt_by_less_than_a_thousandth():
     above = np.asarray(jax.jit(jax.vmap(gaps))(jnp.array(q))) - exact
     assert above.max() < 1e-3 * CYLINDER_RADIUS
     assert above.min() > -1e-12  # never felt before it touches
-    beyond = lean > planes.BLUNT
+    beyond = lean > rims.BLUNT
     assert np.abs(above[beyond]).max() < 1e-12
 
 

@@ -85,8 +85,9 @@ class ContactGroup(ContentHashed):
     in the geom's frame, and a support radius: constant (`radius_map @ size`, kind "point"), that of
     an ellipsoid, or that of a disc across the geom's z axis. Kind "closest": such a point against
     a sphere, capsule or box. All are linear in the geoms' sizes, which stay differentiable. Kinds
-    "capsules" (two), "edges" (of a box against a capsule), "boxes" (two) and "round" (a sphere or
-    ellipsoid against any convex geom) have no feature.
+    "capsules" (two), "edges" (of a box against a capsule), "boxes" (two), "round" (a sphere or
+    ellipsoid against any convex geom) and "convex" (all other pairs, with a cylinder or a mesh)
+    have no feature.
     """
 
     kind: FeatureKind

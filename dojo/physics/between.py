@@ -29,8 +29,15 @@ _STEPS = 8
 # Where `between` lists edges along each other.
 LENGTHWISE = slice(-2, None)
 
-_Point = tuple[Array, Array]  # (3, n) world, and the radius (n,) of a ball about it
 _Found = tuple[Features, Array]  # one place of each pair, and whether it is there, (n,)
+
+
+class _Point(NamedTuple):
+    """A point of each geom."""
+
+    at: Array  # (3, n) world
+    radius: Array  # (n,) of a ball about it
+    rim: Array  # (3, n) world, of points on a rim: from its centre; zero for others
 
 
 class _Edge(NamedTuple):
@@ -49,7 +56,7 @@ class _Edge(NamedTuple):
     @property
     def point(self) -> _Point:
         """Its middle."""
-        return self.center, self.radius
+        return _Point(self.center, self.radius, jnp.zeros_like(self.center))
 
 
 class _Nearest(NamedTuple):
@@ -73,8 +80,9 @@ class _Pair(NamedTuple):
         one, two = self.one, self.two
 
         def side(solid: Solid, point: _Point) -> Side:
-            local = solid.inwards((point[0] - solid.pose.pos)[:, None])
-            return Side(local, jnp.zeros_like(local), point[1][None])
+            local = solid.inwards((point.at - solid.pose.pos)[:, None])
+            rim = solid.inwards(point.rim[:, None])[:2]
+            return Side(local, jnp.zeros_like(local), point.radius[None], rim)
 
         n1, n2, u1, w2 = (x[:, None] for x in along)
         normals = Normals(one.inwards(n1), two.inwards(n2), one.inwards(u1), two.inwards(w2))
@@ -115,7 +123,7 @@ def _about_rims(pair: _Pair, a: _Nearest, b: _Nearest) -> list[_Found]:
     )
     on_one, on_two = (jnp.asarray(x, none.dtype)[:, None] for x in _ROUND)
     terms = Terms(
-        off=jnp.stack([q[0] - p[0] for p, q in zip(firsts, seconds, strict=True)], axis=1),
+        off=jnp.stack([q.at - p.at for p, q in zip(firsts, seconds, strict=True)], axis=1),
         line=jnp.stack([x + y for x, y in lines], axis=1),
         one=one.pose,
         two=two.pose,
@@ -129,8 +137,8 @@ def _about_rims(pair: _Pair, a: _Nearest, b: _Nearest) -> list[_Found]:
         (
             _distance(
                 pair._replace(way=n[:, k]),
-                (firsts[k][0] + reach1[:, k], firsts[k][1]),
-                (seconds[k][0] + reach2[:, k], seconds[k][1]),
+                _Point(firsts[k].at + reach1[:, k], firsts[k].radius, reach1[:, k]),
+                _Point(seconds[k].at + reach2[:, k], seconds[k].radius, reach2[:, k]),
                 *lines[k],
             ),
             there[k],
@@ -153,7 +161,8 @@ def _nearest(solid: Solid, direction: Array, other: Array) -> _Nearest:
     center, half = (solid.outwards(x[:, None])[:, 0] for x in (0.5 * (a + b), 0.5 * (b - a)))
     disc = solid.spread[0]
     edge = _Edge(solid.pose.pos + center, half, solid.radius + disc, solid.has_edge.any(axis=0))
-    return _Nearest((_corner(solid, direction), solid.radius), edge, disc > 0)
+    corner = _corner(solid, direction)
+    return _Nearest(_Point(corner, solid.radius, jnp.zeros_like(corner)), edge, disc > 0)
 
 
 def _corner(solid: Solid, direction: Array) -> Array:
@@ -179,12 +188,12 @@ def _distance(pair: _Pair, first: _Point, second: _Point, u: Array, w: Array) ->
 
     The normal turns with them where balls keep them apart, else it stays with that edge.
     """
-    none, off = jnp.zeros_like(u), second[0] - first[0]
+    none, off = jnp.zeros_like(u), second.at - first.at
     ways = [x - u * dot(u, x) - w * dot(w, x) for x in (off, pair.way)]
     touching = dot(ways[0], ways[0]) <= (_CURVED * pair.size) ** 2
     way = jnp.where(touching, ways[1], ways[0])
     way = way / at_least(safe_norm(way), SMALL)
-    free = first[1] + second[1] > _CURVED * pair.size
+    free = first.radius + second.radius > _CURVED * pair.size
     on_second = (w != 0).any(axis=0)
     along = Normals(
         jnp.where(free | on_second, none, way),
@@ -193,8 +202,8 @@ def _distance(pair: _Pair, first: _Point, second: _Point, u: Array, w: Array) ->
         jnp.where(free, w, none),
     )
     # Of an edge the point that is nearest.
-    first = first[0] + jnp.where(free, 0.0, u * dot(u, off)), first[1]
-    second = second[0] - jnp.where(free, 0.0, w * dot(w, off)), second[1]
+    first = first._replace(at=first.at + jnp.where(free, 0.0, u * dot(u, off)))
+    second = second._replace(at=second.at - jnp.where(free, 0.0, w * dot(w, off)))
     at = pair.place(first, second, along)
     return at._replace(free=free[None], by_first=on_second[None])
 
@@ -214,5 +223,5 @@ def _lengthwise(pair: _Pair, e: _Edge, f: _Edge) -> list[_Found]:
         for side in (-1.0, 1.0)
     ]
     there = there & (jnp.abs(ends[1] - ends[0]) > _ALONG)
-    points = [(f.center + t * f.half, f.radius) for t in ends]
+    points = [f.point._replace(at=f.center + t * f.half) for t in ends]
     return [(_distance(pair, e.point, p, u, none), there) for p in points]

@@ -4,7 +4,7 @@ A candidate is a place where two geoms may touch. Which feature of the bodies it
 settled at the start of a step; its gap is evaluated exactly wherever the step ends. The kinds are
 those of `ContactGroup`: features of convex geoms against fixed planes (`planes`), points and
 segments of rounded bodies (`rounded`), faces and edges of boxes (`boxes`), spheres and ellipsoids
-against all others (`smooth`).
+against all others (`smooth`), and what is left, with a cylinder or a mesh (`convex`).
 """
 
 import functools

@@ -24,6 +24,7 @@ from dojo.physics.solids import Solid, solids
 # What edges and corners must part geoms better by than faces, over the geoms' size; and each kind
 # of them than those before.
 _ALIKE = 1e-7
+# Places over a face that edges along each other stand for instead, and the others.
 _FIRST, _REST = slice(2), slice(2, None)
 
 
@@ -50,9 +51,7 @@ def settle(model: Model, group: ContactGroup, pairs: Pairs, now: Bodies, ahead: 
     # Edges may lie along each other where nothing lies over a face.
     along = jax.tree.map(lambda x: x[..., LENGTHWISE, :], others)
     free = at.idle[:-1].all(axis=0) & there[LENGTHWISE]
-    first, rest = (
-        jax.tree.map(lambda x, k=k: x[..., k, :], at) for k in (slice(2), slice(2, None))
-    )
+    first, rest = (jax.tree.map(lambda x, k=k: x[..., k, :], at) for k in (_FIRST, _REST))
     return Held(beside(where(free, along, first), rest), bound)
 
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dojo.math.vectors import SMALL, at_least, dot, safe_norm
-from dojo.physics import manifold
+from dojo.math.vectors import dot
+from dojo.physics import manifold, rims
 from dojo.physics.features import Features, Normals, Side, beside, where
 from dojo.physics.solids import RIM, Solid
 
@@ -21,6 +21,7 @@ class _Back(NamedTuple):
 
     ring: Array  # (3, K, n) world
     low: Array  # (3, 1, n) what of it lies lowest, world
+    rim: Array  # (2, 1, n) where that is on a rim: from its centre
     # What stands for the corners of the ring: points beside them, with an ellipsoid and a ball.
     shift: Array  # (3, 1, n) world
     spread: Array  # (3, 1, n)
@@ -50,13 +51,13 @@ def over_face(
     ground = manifold.Face(plane.inwards(ring), middle, own.spread[0], near)
     found = manifold.overlap(plane, ground, back.ring, back.flat, by_face, count)
 
-    def against(point: Array, height: Array, there: Array) -> Features:
+    def against(point: Array, height: Array, there: Array, rim: Array) -> Features:
         """Points (3, k, n) of what looks back, world, at a height over the face."""
         none, no = jnp.zeros_like(point), jnp.zeros(point.shape[1:], bool)
         below = own.inwards(point - height * way - own.pose.pos[:, None])
         above = other.inwards(point + back.shift - other.pose.pos[:, None])
-        base = Side(below, none, none[0])
-        over = Side(above, back.spread + none, back.radius + none[0])
+        base = Side(below, none, none[0], none[:2])
+        over = Side(above, back.spread + none, back.radius + none[0], rim + none[:2])
         first, second = (
             jax.tree.map(lambda x, y: jnp.where(of_first, x, y), *pair)
             for pair in ((base, over), (over, base))
@@ -66,12 +67,12 @@ def over_face(
 
     # Bodies that are apart otherwise have nothing below the face.
     there = found.there & (by_face | (found.height > -near))
-    at = against(found.point, found.height, there)
+    at = against(found.point, found.height, there, jnp.zeros_like(back.rim))
     off, height = found.point - back.low, plane.inwards(back.low)[2]
     twice = (there & (dot(off, off) < near**2)).any(axis=0)
     # What has sunk in comes out by its lowest point.
     meets = ground.has(plane.inwards(back.low)[:2]) | (height < -near)
-    return beside(at, where(by_face, against(back.low, height, meets & ~twice), last))
+    return beside(at, where(by_face, against(back.low, height, meets & ~twice, back.rim), last))
 
 
 def _facing(solid: Solid, direction: Array, near: Array) -> _Back:
@@ -83,8 +84,8 @@ def _facing(solid: Solid, direction: Array, near: Array) -> _Back:
     cosine = jnp.where(solid.has_face & on_it, dot(solid.normals, m), -2.0)
     is_rim = solid.spread[0] > 0
     flat = solid.has_face.any(axis=0) & ~(is_rim & (cosine.max(axis=0) < _STANDS))
-    stretched = solid.spread[:, None] * m
-    reach = solid.spread[:, None] * stretched / at_least(safe_norm(stretched), SMALL)
+    rim = solid.spread[:2, None] * rims.extreme(m)
+    reach = rims.on_rim(rim)
     # The line along the side of a cylinder: from its axis as far as it reaches.
     shift = jnp.where(flat, 0.0, -reach)
     a, b = (x[:, :1] for x in solid.ends)
@@ -93,6 +94,7 @@ def _facing(solid: Solid, direction: Array, near: Array) -> _Back:
     return _Back(
         ring=jnp.where(flat, _ring(solid, jnp.argmax(cosine, axis=0)), segment),
         low=low,
+        rim=jnp.where(flat, rim, 0.0),
         shift=solid.outwards(shift),
         spread=jnp.where(flat, 0.0, solid.spread)[:, None],
         radius=jnp.where(flat, 0.0, solid.radius)[None],
@@ -105,9 +107,7 @@ def _ring(solid: Solid, face: Array) -> Array:
     places = jnp.take_along_axis(solid.faces, face[None, None], axis=1)[:, 0]
     corners = jnp.take_along_axis(solid.core, places[None], axis=1)
     # The caps of a cylinder, the upper one first.
-    angle = 2 * np.pi / RIM * np.minimum(np.arange(len(places)), RIM - 1)[:, None]
-    turn = jnp.asarray(np.stack([np.cos(angle), np.sin(angle), 0 * angle]), corners.dtype)
-    turn = jnp.concatenate(
-        [turn[:1] + 0.0 * corners[:1], jnp.where(face == 0, turn[1:], -turn[1:])]
-    )
+    steps = np.minimum(np.arange(len(places)), RIM - 1)[:, None]
+    angle = jnp.asarray(2 * np.pi / RIM * steps, corners.dtype) * jnp.where(face == 0, 1.0, -1.0)
+    turn = jnp.stack([jnp.cos(angle), jnp.sin(angle), jnp.zeros_like(angle)])
     return solid.pose.pos[:, None] + solid.outwards(corners + solid.spread[:1, None] * turn)

@@ -1,8 +1,9 @@
 """Features of two convex geoms that may touch, and their gaps at any pose.
 
 A feature is a point that moves with its geom, with an ellipsoid and a ball about it: a corner of a
-mesh, a point on the axis of a cylinder or a capsule. The gap of two features is how far they are
-apart along a normal. Which one, is a matter of what bears:
+mesh, a point on the axis of a cylinder or a capsule. A point on a rim stands for the arc about it
+(`rims`). The gap of two features is how far they are apart along a normal. Which one, is a matter
+of what bears:
 
 - the normal of a face, fixed to its geom;
 - across two edges, fixed to one geom each;
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dojo.math.vectors import SMALL, at_least, cross, dot, safe_norm
+from dojo.physics import rims
 from dojo.physics.kinematics import Frames
 from dojo.physics.pairs import IDLE, Touch, inwards, not_beyond_reach, outwards, rows_of
 
@@ -29,6 +31,7 @@ class Side(NamedTuple):
     point: Array  # (3, k, n)
     spread: Array  # (3, k, n) half axes of the ellipsoid, along the geom's
     radius: Array  # (k, n) of the ball
+    rim: Array  # (2, k, n) [m] of points on a rim: from its centre; zero for others
 
 
 class Normals(NamedTuple):
@@ -121,7 +124,9 @@ def places(at: Features, one: Frames, two: Frames) -> Places:
 
 
 def _reach(pose: Frames, side: Side, n: Array) -> Array:
-    """Extreme points of ellipsoids and balls along n, from their centres, world."""
-    stretched = side.spread * inwards(pose, n)
+    """Extreme points of arcs, ellipsoids and balls along n, from the features, world."""
+    m = inwards(pose, n)
+    stretched = side.spread * m
     ellipsoid = side.spread * stretched / at_least(safe_norm(stretched), SMALL)
-    return outwards(pose, ellipsoid) + side.radius * n
+    arc = rims.on_arc(side.rim, m) - rims.on_rim(side.rim)
+    return outwards(pose, ellipsoid + arc) + side.radius * n

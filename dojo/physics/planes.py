@@ -6,13 +6,11 @@ normal in the geom's axes,
     gap = n . centre - offset - rho(m),     touching point = centre - R grad rho(m).
 
 Spheres, capsules, corners: rho constant. Ellipsoid: |diag(size) m|. Rim of a cylinder: fixed
-corners, and for a step the arc within REACH of its lowest point at the step's start, r |m_xy|
-where m points into the arc. The arc stays with the body, so a rim that passes through flat within
-the step comes down on its corners, as a box does, and not at a point that ran to the other side.
+corners, and for a step the arc about its lowest point at the step's start (`rims`), r |m_xy| where
+m points into the arc.
 """
 
 import functools
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -22,7 +20,6 @@ from jax import Array
 
 from dojo.math import rotations
 from dojo.math.vectors import (
-    at_least,
     dot,
     matmat,
     matvec,
@@ -31,12 +28,10 @@ from dojo.math.vectors import (
 )
 from dojo.model.model import Model
 from dojo.model.topology import ContactGroup, Topology
+from dojo.physics import rims
 from dojo.physics.kinematics import Frames
 from dojo.physics.pairs import Table, Touch
 
-# Half width [rad] of the arc of a rim that a step can touch with: rims that turn less within a
-# step do not penetrate. Within BLUNT of standing flat [rad] the arc shrinks into the centre.
-REACH, BLUNT = 0.2, 0.01
 # Sine of a rim's tilt between which its corners retreat to the centre: a rolling rim is round.
 ROUND_START, ROUND_END = 0.7, 0.95
 
@@ -125,7 +120,7 @@ def anchored(model: Model, c: OnPlanes, frames: Frames) -> OnPlanes:
     t = jnp.clip(steep, 0.0, 1.0)
     corner = c.size[0] * jnp.asarray(_rim_corners(model.topology), model.dtype)
     center = c.center - matvec(c.rot, corner * t * t * (3.0 - 2.0 * t))
-    return c._replace(center=center, anchor=_lowest(normal))
+    return c._replace(center=center, anchor=rims.extreme(normal))
 
 
 def _local_normal(model: Model, c: OnPlanes, frames: Frames) -> Array:
@@ -142,21 +137,13 @@ def _rim_corners(topology: Topology) -> np.ndarray:
     return across * np.array([kind == "cylinder" for kind in kinds], dtype=float)
 
 
-def _lowest(m: Array) -> Array:
-    """Azimuth (2, n) of m, shrunk within BLUNT: t^2 (6 - 8 t + 3 t^2), t = |m_xy| / BLUNT."""
-    s = safe_norm(m[:2])
-    t = jnp.minimum(s / BLUNT, 1.0)
-    blunt = t < 1
-    return m[:2] * jnp.where(blunt, t * (6 - t * (8 - 3 * t)) / BLUNT, 1 / at_least(s, BLUNT))
-
-
 def touch(model: Model, c: OnPlanes, frames: Frames) -> Touch:
     """Gaps and touching points at these link poses."""
     link = _links(model)
     pose = Frames(frames.pose[:, :, link])
     center = pose.pos + matvec(pose.rot, c.center)
     if c.anchor is None:
-        c = c._replace(anchor=_lowest(_local_normal(model, c, frames)))
+        c = c._replace(anchor=rims.extreme(_local_normal(model, c, frames)))
     radius, arm = _supports(model, c, pose.rot)
     gap = dot(c.normal, center) - c.offset - radius
     return Touch(gap, center - arm, c.normal)
@@ -176,7 +163,8 @@ def _supports(model: Model, c: OnPlanes, rot: Array) -> tuple[Array, Array]:
         if group.kind == "ellipsoid":
             radius, gradient = _ellipsoid(c.size[:, part], local)
         else:
-            radius, gradient = _arc(c.size[0, part] * c.anchor[:, part], local)
+            gradient = rims.on_arc(c.size[0, part] * c.anchor[:, part], local)
+            radius = dot(gradient, local)
         radii.append(radius)
         arms.append(matvec(axes, gradient))
     zero = jnp.zeros((0,), model.dtype)
@@ -193,18 +181,3 @@ def _parts(topology: Topology) -> Iterator[tuple[ContactGroup, slice]]:
 def _ellipsoid(size: Array, m: Array) -> tuple[Array, Array]:
     radius = safe_norm(size * m)
     return radius, size * size * m / radius
-
-
-def _arc(middle: Array, m: Array) -> tuple[Array, Array]:
-    """Support of the arc within REACH of `middle` (2, n) [m], and the point that has it."""
-    radius = safe_norm(middle)
-    u = middle / at_least(radius)
-    x, y = u[0] * m[0] + u[1] * m[1], u[0] * m[1] - u[1] * m[0]
-    s = safe_norm(m[:2])
-    inside = (x >= math.cos(REACH) * s) & (s > 0)
-    length = at_least(s)
-    cosine = jnp.where(inside, x / length, math.cos(REACH))
-    sine = jnp.where(inside, y / length, jnp.where(y < 0, -math.sin(REACH), math.sin(REACH)))
-    across = [u[0] * cosine - u[1] * sine, u[1] * cosine + u[0] * sine, jnp.zeros_like(s)]
-    point = radius * jnp.stack(across)
-    return dot(point, m), point

@@ -8,7 +8,6 @@ from jax import Array
 
 from dojo.math.vectors import total
 from dojo.model.model import Model
-from dojo.physics.interval import turned_angle
 from dojo.physics.kinematics import link_twists
 from dojo.physics.mechanics import (
     RECOVERY_SPEED,
@@ -16,14 +15,15 @@ from dojo.physics.mechanics import (
     Trial,
     differentiate,
     free_response,
+    gaps,
     pull,
 )
 
 # A step that keeps less than this share of the inertia in some direction is near the end of its
 # path of solutions against the timestep.
 _INERTIA_LEFT = 0.5
-# Contacts that double the energy of a step in which links turn by more than this [rad] are none.
-_FLUNG = 0.5
+# Contacts that add more than this share to the kinetic energy of a step are none.
+_GAIN = 0.1
 # A contradiction must hold for all velocities of up to this multiple of those at hand.
 _REACH = 10.0
 
@@ -53,17 +53,18 @@ def free_turn(model: Model, node: Node) -> Array:
     return model.timestep * jnp.max(jnp.sqrt(total(spin * spin)), initial=0.0)
 
 
-def flung(model: Model, node: Node, trial: Trial, v: Array) -> Array:
-    """Whether contacts threw links about as no contact does: ().
+def flung(model: Model, node: Node, reached: Trial, v: Array, gamma: Array, b: Array) -> Array:
+    """Whether contacts and limits gave energy that they do not have: ().
 
-    Over large angles the equations of a step may hold again, of a motion in which a feature that
-    was to be kept apart swept round and hit. Contacts and limits take energy, but for what it takes
-    to leave an overlap.
+    What opens a gap does work, by leaving an overlap or against the barrier; all else takes energy.
+    Over a long step the equations may hold of another motion: a feature that was to be kept apart
+    swept round and hit, or the impulses act where bodies no longer are.
     """
-    still = jnp.sum(model.link_mass) * RECOVERY_SPEED**2
-    before, after = (u @ node.mass @ u for u in (node.unhindered, v))
-    turned = jnp.max(turned_angle(trial.interval.turn), initial=0.0)
-    return (turned > _FLUNG) & (after > 2 * (before + still))
+    work = 0.5 * jnp.sum(pull(model, node, gamma, b) * (node.unhindered + v))
+    opened = jnp.maximum(0.0, gaps(model, node, reached) + node.target - node.gap)
+    acts = jnp.concatenate([node.weight, jnp.ones_like(gamma[len(node.weight) :])])
+    given = jnp.sum(acts * gamma * opened) / model.timestep
+    return work > given + _GAIN * 0.5 * jnp.sum(node.unhindered * (node.mass @ node.unhindered))
 
 
 def contradictory(model: Model, node: Node, gamma: Array, b: Array) -> Array:

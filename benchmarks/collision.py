@@ -1,0 +1,204 @@
+"""Gaps of all pairs of convex geoms against MuJoCo's, and piles that tumble: how well they go.
+
+    python benchmarks/collision.py --poses 4000 --piles 4 --out collision_float64.json
+
+Gaps: random poses of ten geoms, each against each, beside `mj_geomDistance` at its tightest
+tolerance; and gaps after a move by 5 mm and 0.05 rad with the features of the start, beside those
+with features of the end. Piles: five bodies turned at random, dropped from 0.15 to 1.15 m, 1.5 s at
+h = 0.01 s and kappa 1e-6, sixteen at a time; depths are MuJoCo's.
+"""
+
+import argparse
+import itertools
+import json
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+
+import dojo
+from dojo.model.topology import contact_geoms
+from dojo.physics import collision
+from dojo.physics.kinematics import displace, link_frames, local_maps
+
+LANES, STEPS, KAPPA = 16, 150, 1e-6
+# Distances below this [m] are of bodies that touch or overlap; up to the second they are near.
+APART, NEAR = 1e-4, 1e-2
+
+
+def _corners(points: np.ndarray) -> str:
+    return " ".join(f"{x:.6f}" for x in points.ravel())
+
+
+def _hull(seed: int, count: int, radius: float) -> str:
+    x = np.random.default_rng(seed).normal(size=(count, 3))
+    return _corners(radius * x / np.linalg.norm(x, axis=1, keepdims=True))
+
+
+_BLOCK = np.array(list(itertools.product((-0.07, 0.07), (-0.05, 0.05), (-0.03, 0.03))))
+_ASSETS = (
+    f'<asset><mesh name="rock" vertex="{_hull(0, 20, 0.12)}"/>'
+    f'<mesh name="brick" vertex="{_corners(_BLOCK)}"/>'
+    '<mesh name="wedge" vertex="0 0 0 .2 0 0 0 .15 0 .2 .15 0 0 0 .1 0 .15 .1"/></asset>'
+)
+_GEOMS = {
+    "sphere": 'type="sphere" size=".11"',
+    "egg": 'type="ellipsoid" size=".1 .14 .06"',
+    "bean": 'type="ellipsoid" size=".03 .05 .2"',
+    "rod": 'type="capsule" size=".07 .15"',
+    "box": 'type="box" size=".12 .2 .07"',
+    "rock": 'type="mesh" mesh="rock"',
+    "wedge": 'type="mesh" mesh="wedge"',
+    "can": 'type="cylinder" size=".09 .14"',
+    "coin": 'type="cylinder" size=".12 .01"',
+    "log": 'type="cylinder" size=".04 .2"',
+}
+_PILES = {
+    "ellipsoids": ['type="ellipsoid" size=".07 .05 .06"'],
+    "boxes": ['type="box" size=".06 .05 .04"'],
+    "hulls, boxes, rods": [
+        'type="mesh" mesh="brick"',
+        'type="box" size=".06 .05 .04"',
+        'type="capsule" size=".03 .07"',
+    ],
+    "cylinders": [
+        'type="cylinder" size=".03 .08"',
+        'type="cylinder" size=".05 .05"',
+        'type="cylinder" size=".07 .01"',
+    ],
+}
+
+
+def main() -> None:
+    """Measure, print a line for each pair and each kind of pile."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--poses", type=int, default=1000)
+    parser.add_argument("--piles", type=int, default=1, help="times sixteen piles of each kind")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    jax.config.update("jax_enable_x64", True)
+    result: dict[str, Any] = {"date": time.strftime("%Y-%m-%d"), "gaps": {}, "piles": {}}
+    result["versions"] = {"jax": jax.__version__, "mujoco": mujoco.__version__}
+    result["versions"]["dojo"] = version("dojo-sim")
+    for pair, row in gaps(args.poses):
+        result["gaps"][pair] = row
+        print(pair, row, flush=True)
+    for kind, geoms in _PILES.items():
+        result["piles"][kind] = row = piles(geoms, args.piles)
+        print(kind, row, flush=True)
+    if args.out:
+        args.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def gaps(count: int) -> Iterator[tuple[str, dict[str, float]]]:
+    """Each pair of geoms with its figures."""
+    names = list(_GEOMS)
+    bodies = "".join(f'<body><freejoint/><geom name="{n}" {_GEOMS[n]}/></body>' for n in names)
+    xml = f"<mujoco>{_ASSETS}<worldbody>{bodies}</worldbody></mujoco>"
+    model, rng = dojo.load(xml, contact_budget=1000), np.random.default_rng(0)
+    q = rng.normal(size=(count, len(names), 7))
+    q[..., :3] *= 0.17
+    q[..., 3:] /= np.linalg.norm(q[..., 3:], axis=-1, keepdims=True)
+    dq = rng.normal(size=(count, len(names), 6)) * np.repeat([0.005, 0.05], 3)
+
+    @jax.jit
+    @jax.vmap
+    def touched(q: jax.Array, dq: jax.Array) -> list[jax.Array]:
+        maps, still = local_maps(model), collision.candidates(model)
+        start, end = (link_frames(model, maps, x) for x in (q, displace(model, q, dq)))
+        kept, now, then = (
+            collision.anchored(model, still, at, ahead)
+            for at, ahead in ((start, end), (start, start), (end, end))
+        )
+        at = (now, start), (kept, end), (then, end)
+        return [collision.touch(model, c, frames).gap for c, frames in at]
+
+    found = touched(jnp.array(q.reshape(count, -1)), jnp.array(dq.reshape(count, -1)))
+    expected = distances(xml, q.reshape(count, -1))
+    geoms = np.sort(contact_geoms(model.topology), axis=1)
+    for k, (a, b) in enumerate(itertools.combinations(range(len(names)), 2)):
+        rows = np.flatnonzero((geoms == sorted((a, b))).all(axis=1))
+        here, kept, then = (np.asarray(x)[:, rows].min(axis=1) for x in found)
+        apart = expected[:, k] > APART
+        off, moved = np.abs(here - expected[:, k])[apart], kept - then
+        near = apart & (then > APART) & (then < NEAR)
+        yield (
+            f"{names[a]}-{names[b]}",
+            {
+                "poses apart": int(apart.sum()),
+                "within 1e-6 m": float(np.mean(off < 1e-6)),
+                "worst [m]": float(off.max()),
+                "near": int(near.sum()),
+                "moved, larger by 0.1 mm": float(np.mean(moved[near] > 1e-4)),
+                "moved, smaller by 0.1 mm": float(np.mean(moved[near] < -1e-4)),
+                "moved, largest [m]": float(np.abs(moved[near]).max()),
+            },
+        )
+
+
+def distances(xml: str, poses: np.ndarray) -> np.ndarray:
+    """MuJoCo's distances of all pairs of bodies at poses (n, nq): (n, pairs)."""
+    m = mujoco.MjModel.from_xml_string(xml)
+    m.opt.ccd_tolerance, m.opt.ccd_iterations = 1e-12, 200
+    moving = [g for g in range(m.ngeom) if m.geom_bodyid[g]]
+    pairs, d, ends = list(itertools.combinations(moving, 2)), mujoco.MjData(m), np.zeros(6)
+    found = np.zeros((len(poses), len(pairs)))
+    for row, q in zip(found, poses, strict=True):
+        d.qpos[:] = q
+        mujoco.mj_kinematics(m, d)
+        row[:] = [mujoco.mj_geomDistance(m, d, a, b, 10.0, ends) for a, b in pairs]
+    return found
+
+
+def piles(geoms: list[str], times: int) -> dict[str, float]:
+    """Figures of piles of these geoms in turn, `times` LANES of them."""
+    bodies = "".join(
+        f'<body pos="0 0 {0.15 + 0.25 * k}"><freejoint/><geom {geoms[k % len(geoms)]}/></body>'
+        for k in range(5)
+    )
+    floor, option = '<geom type="plane" size="3 3 .1"/>', '<option timestep="0.01"/>'
+    xml = f"<mujoco>{option}{_ASSETS}<worldbody>{floor}{bodies}</worldbody></mujoco>"
+    model, rng = dojo.load(xml), np.random.default_rng(0)
+
+    @jax.jit
+    @jax.vmap
+    def fallen(q: jax.Array) -> Any:
+        start, us = dojo.State(q, jnp.zeros(model.nv)), jnp.zeros((STEPS, 0))
+        options = dojo.SolverOptions(kappa=KAPPA)
+        states, infos = dojo.rollout(model, start, us, options=options)
+        energy = jax.vmap(lambda q, v: sum(dojo.energy(model, dojo.State(q, v))))
+        return states.q, energy(states.q, states.v), infos.converged, infos.iterations
+
+    runs = []
+    for _ in range(times):
+        q = np.tile(np.asarray(dojo.init(model).q).reshape(1, 5, 7), (LANES, 1, 1))
+        q[..., :2] += 0.02 * rng.normal(size=(LANES, 5, 2))
+        q[..., 3:] = rng.normal(size=(LANES, 5, 4))
+        q[..., 3:] /= np.linalg.norm(q[..., 3:], axis=-1, keepdims=True)
+        runs.append([np.asarray(x) for x in fallen(jnp.array(q.reshape(LANES, -1)))])
+    q, energy, converged, iterations = (np.concatenate(x) for x in zip(*runs, strict=True))
+    lift = float(model.link_mass.sum()) * 9.81 * 0.1
+    gain = np.where(converged[:, 1:], np.diff(energy, axis=1) / lift, -np.inf)
+    depth = distances(xml, q.reshape(-1, q.shape[-1])).min(axis=1)
+    return {
+        "steps": converged.size,
+        "not solved": int((~converged).sum()),
+        "iterations": float(iterations.mean()),
+        "iterations, 99 %": float(np.percentile(iterations, 99)),
+        "largest gain of a solved step, m g 0.1 m": float(gain.max()),
+        "solved steps that gain 0.06 of it": int((gain > 0.06).sum()),
+        "energy at the end, most": float((energy[:, -1] / energy[:, 0]).max()),
+        "deeper than 0.1 mm": float(np.mean(depth < -1e-4)),
+        "deeper than 1 mm": float(np.mean(depth < -1e-3)),
+        "deepest [m]": float(depth.min()),
+    }
+
+
+if __name__ == "__main__":
+    main()
