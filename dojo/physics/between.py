@@ -74,6 +74,7 @@ class _Pair(NamedTuple):
     two: Solid
     way: Array  # (3, n) from the first to the second
     size: Array  # (n,) [m]
+    by_second: Array  # (n,) bool: the second geom turns less in the step
 
     def place(self, first: _Point, second: _Point, along: Normals) -> Features:
         """A place of each pair, by points and directions (3, n) of the world."""
@@ -90,11 +91,14 @@ class _Pair(NamedTuple):
         return Features(normals, no, side(one, first), side(two, second), no, no)
 
 
-def between(one: Solid, two: Solid, size: Array) -> tuple[Features, Array]:
-    """What may part geoms of these sizes other than faces, and whether it is there: (k, n)."""
+def between(one: Solid, two: Solid, size: Array, by_second: Array) -> tuple[Features, Array]:
+    """What may part geoms of these sizes other than faces, and whether it is there: (k, n).
+
+    Normals that either may hold are fixed to the second geom where `by_second` (n,).
+    """
     n = lax.stop_gradient(gjk.direction(one, two))
     a, b = _nearest(one, n, _corner(two, -n)), _nearest(two, -n, _corner(one, n))
-    pair, none = _Pair(one, two, n, size), jnp.zeros_like(n)
+    pair, none = _Pair(one, two, n, size, by_second), jnp.zeros_like(n)
     u, w = a.edge.unit, b.edge.unit
     found = [
         _across(pair, a.edge, b.edge),
@@ -193,8 +197,11 @@ def _distance(pair: _Pair, first: _Point, second: _Point, u: Array, w: Array) ->
     touching = dot(ways[0], ways[0]) <= (_CURVED * pair.size) ** 2
     way = jnp.where(touching, ways[1], ways[0])
     way = way / at_least(safe_norm(way), SMALL)
-    free = first.radius + second.radius > _CURVED * pair.size
-    on_second = (w != 0).any(axis=0)
+    # The normal of an arc is not that of the distance from its middle.
+    on_rim = ((first.rim != 0) | (second.rim != 0)).any(axis=0)
+    free = (first.radius + second.radius > _CURVED * pair.size) & ~on_rim
+    on_first, on_second = ((x != 0).any(axis=0) for x in (u, w))
+    on_second = on_second | (pair.by_second & ~on_first)
     along = Normals(
         jnp.where(free | on_second, none, way),
         jnp.where(free | ~on_second, none, way),

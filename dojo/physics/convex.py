@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dojo.math.vectors import dot
+from dojo.math.vectors import dot, total
 from dojo.model.model import Model
 from dojo.model.topology import ROWS, ContactGroup
 from dojo.physics.between import LENGTHWISE, between
@@ -36,14 +36,16 @@ def settle(model: Model, group: ContactGroup, pairs: Pairs, now: Bodies, ahead: 
     bound = jnp.stack([one.bound, two.bound])
     size = bound[0] + bound[1]
     near = max(_ALIKE, 64 * float(jnp.finfo(size.dtype).eps)) * size
-    others, there = between(one, two, size)
+    later_one, later_two = placed(model, pairs, ahead)
+    by_second = _turn(two.pose, later_two) < _turn(one.pose, later_one)
+    others, there = between(one, two, size, by_second)
 
     def gaps_at(poses: tuple[Frames, Frames]) -> tuple[Array, Array]:
         here = [s._replace(pose=pose) for s, pose in zip((one, two), poses, strict=True)]
         over_faces = jnp.concatenate([_over_faces(*here), _over_faces(*here[::-1])])
         return over_faces, jnp.where(there, _apart(others, *here), -jnp.inf)
 
-    gaps, later = gaps_at((one.pose, two.pose)), gaps_at(placed(model, pairs, ahead))
+    gaps, later = gaps_at((one.pose, two.pose)), gaps_at((later_one, later_two))
     every = _best(jnp.concatenate(gaps), jnp.concatenate(later), near, faces=len(gaps[0]))
     face = _best(gaps[0], later[0], near, faces=len(gaps[0]))
     last = picked(others, _best(gaps[1], later[1], near))
@@ -53,6 +55,12 @@ def settle(model: Model, group: ContactGroup, pairs: Pairs, now: Bodies, ahead: 
     free = at.idle[:-1].all(axis=0) & there[LENGTHWISE]
     first, rest = (jax.tree.map(lambda x, k=k: x[..., k, :], at) for k in (_FIRST, _REST))
     return Held(beside(where(free, along, first), rest), bound)
+
+
+def _turn(now: Frames, ahead: Frames) -> Array:
+    """A measure (n,) of how far geoms turn between poses."""
+    off = ahead.rot - now.rot
+    return total(total(off * off))
 
 
 def _best(gaps: Array, later: Array, near: Array, faces: int = 0) -> Array:

@@ -10,7 +10,7 @@ import math
 import jax.numpy as jnp
 from jax import Array
 
-from dojo.math.vectors import at_least, safe_norm
+from dojo.math.vectors import SMALL, at_least, safe_norm
 
 # Half width [rad] of the arc of a rim that a step can touch with: rims that turn less within a
 # step do not penetrate. Within BLUNT of standing flat [rad] the arc shrinks into the centre.
@@ -36,7 +36,7 @@ def on_rim(middle: Array) -> Array:
 def on_arc(middle: Array, m: Array) -> Array:
     """The extreme point (3, ...) along m of the arc within REACH of `middle` (2, ...) [m]."""
     radius = safe_norm(middle)
-    u = middle / at_least(radius)
+    u = middle / at_least(radius, SMALL)
     x, y = u[0] * m[0] + u[1] * m[1], u[0] * m[1] - u[1] * m[0]
     s = safe_norm(m[:2])
     inside = (x >= math.cos(REACH) * s) & (s > 0)
