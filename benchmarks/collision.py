@@ -125,7 +125,7 @@ def gaps(count: int) -> Iterator[tuple[str, dict[str, float]]]:
         return [collision.touch(model, c, frames).gap for c, frames in at]
 
     parts = [
-        touched(jnp.array(q[k : k + BATCH].reshape(-1, model.nq)), jnp.array(dq[k : k + BATCH]))
+        touched(q[k : k + BATCH].reshape(-1, model.nq), dq[k : k + BATCH].reshape(-1, model.nv))
         for k in track(range(0, count, BATCH), "ours")
     ]
     found = [np.concatenate(x) for x in zip(*parts, strict=True)]

@@ -13,7 +13,6 @@ from paths import MODELS
 import dojo
 from dojo.model.model import parameter_names
 from dojo.model.topology import WORLD
-from dojo.physics import collision
 from dojo.physics.forces import clip_control
 
 FLOOR = '<geom name="floor" type="plane" size="0 0 1" {0}/>'
@@ -27,21 +26,6 @@ def mjcf(world, extra="", option=""):
 
 def hinged(extra="", joint="", option=""):
     return mjcf(ARM.format(joint), extra, option)
-
-
-def touching(model):
-    """Pairs of geom names that have contact candidates."""
-    names = model.topology.geom_names
-    return {
-        (names[p], names[g])
-        for group in model.topology.contacts
-        for p, g in zip(group.first, group.second, strict=True)
-    }
-
-
-def friction_of(xml):
-    """The coefficient of each frictional candidate."""
-    return np.asarray(collision.candidates(dojo.load(xml)).friction)
 
 
 # Links
@@ -211,13 +195,6 @@ def test_disable_flags_switch_limits_off(flag):
     assert len(dojo.load(hinged(joint='range="0 1"', option=off)).topology.limited) == 0
 
 
-@pytest.mark.parametrize("flag", ["contact", "constraint"])
-def test_disable_flags_switch_contacts_off(flag):
-    world = FLOOR.format("") + BALL.format("")
-    assert dojo.load(mjcf(world)).topology.nc == 1
-    assert dojo.load(mjcf(world, "", f'<option><flag {flag}="disable"/></option>')).topology.nc == 0
-
-
 def test_disable_flag_clampctrl():
     motor = '<actuator><motor joint="hinge" ctrlrange="-1 1"/></actuator>'
     off = '<option><flag clampctrl="disable"/></option>'
@@ -242,118 +219,6 @@ def test_gravity_and_timestep():
     assert float(model.timestep) == 0.004
     np.testing.assert_array_equal(model.gravity, [1, 2, 3])
     assert float(dojo.load(hinged(option=option), timestep=0.02).timestep) == 0.02
-
-
-# Contacts
-
-
-@pytest.mark.parametrize(
-    ("floor", "ball", "expected"),
-    [
-        ('friction=".3"', 'friction=".7"', 0.7),
-        ('friction=".7"', 'friction=".3"', 0.7),
-        ('friction=".3" priority="1"', 'friction=".7"', 0.3),
-        ('friction=".7"', 'friction=".3" priority="2"', 0.3),
-        ('friction=".3" priority="2"', 'friction=".7" priority="2"', 0.7),
-    ],
-)
-def test_friction_is_the_larger_one_or_that_of_the_priority(floor, ball, expected):
-    mu = friction_of(mjcf(FLOOR.format(floor) + BALL.format(ball)))
-    np.testing.assert_allclose(mu, [expected], rtol=1e-15)
-
-
-@pytest.mark.parametrize("first", ["floor", "ball"])
-def test_an_explicit_pair_brings_its_own_friction(first):
-    second = {"floor": "ball", "ball": "floor"}[first]
-    pair = f'<contact><pair geom1="{first}" geom2="{second}" friction=".2 .2"/></contact>'
-    xml = mjcf(FLOOR.format('friction=".9"') + BALL.format(""), pair)
-    np.testing.assert_allclose(friction_of(xml), [0.2], rtol=1e-15)
-
-
-def test_an_explicit_pair_passes_the_bit_masks():
-    world = FLOOR.format('contype="0" conaffinity="0"') + BALL.format('contype="0"')
-    pair = '<contact><pair geom1="floor" geom2="ball"/></contact>'
-    assert touching(dojo.load(mjcf(world))) == set()
-    assert touching(dojo.load(mjcf(world, pair))) == {("floor", "ball")}
-
-
-@pytest.mark.parametrize(
-    ("floor", "ball", "touch"),
-    [
-        ((1, 1), (1, 1), True),
-        ((1, 0), (0, 1), True),
-        ((0, 1), (1, 0), True),
-        ((1, 0), (1, 0), False),
-        ((2, 0), (0, 3), True),
-        ((2, 0), (0, 1), False),
-        ((0, 0), (7, 7), False),
-    ],
-)
-def test_contype_and_conaffinity(floor, ball, touch):
-    bits = 'contype="{}" conaffinity="{}"'
-    model = dojo.load(mjcf(FLOOR.format(bits.format(*floor)) + BALL.format(bits.format(*ball))))
-    assert touching(model) == ({("floor", "ball")} if touch else set())
-
-
-def test_an_exclude_removes_the_pair_but_not_its_neighbours():
-    other = BALL.replace("ball", "other").replace("root", "root2").format('conaffinity="0"')
-    world = (
-        '<body name="ground"><geom name="floor" type="plane" size="0 0 1"/></body>'
-        + BALL.format('conaffinity="0"')
-        + other
-    )
-    exclude = '<contact><exclude body1="ball" body2="ground"/></contact>'
-    assert touching(dojo.load(mjcf(world))) == {("floor", "ball"), ("floor", "other")}
-    assert touching(dojo.load(mjcf(world, exclude))) == {("floor", "other")}
-
-
-def test_a_body_and_its_parent_do_not_collide():
-    chain = (
-        '<body><freejoint/><geom size=".2"/>'
-        '<body><joint/><geom size=".2"/><body><joint/><geom size=".2" {0}/></body></body></body>'
-    )
-    assert touching(dojo.load(mjcf(chain.format("")))) == {("geom0", "geom2")}
-    off = '<option><flag filterparent="disable"/></option>'
-    assert len(touching(dojo.load(mjcf(chain.format(""), "", off)))) == 3
-
-
-@pytest.mark.parametrize(
-    ("floor", "ball", "frictional"),
-    [
-        ('condim="1"', 'condim="1"', False),
-        ('condim="1"', 'condim="3"', True),
-        ('condim="1" priority="1"', 'condim="3"', False),
-        ('condim="3"', 'condim="1" priority="1"', False),
-        ('condim="3" priority="1"', 'condim="1"', True),
-    ],
-)
-def test_condim_decides_on_friction(floor, ball, frictional):
-    model = dojo.load(mjcf(FLOOR.format(floor) + BALL.format(ball)))
-    assert (model.topology.nc, model.topology.nc_friction) == (1, int(frictional))
-
-
-def test_frictional_candidates_come_first():
-    other = BALL.replace("ball", "other").replace("root", "root2")
-    slick = 'condim="1" conaffinity="0"'
-    world = FLOOR.format('condim="1"') + BALL.format(slick) + other.format('conaffinity="0"')
-    model = dojo.load(mjcf(world))
-    assert [group.frictional for group in model.topology.contacts] == [True, False]
-    assert (model.topology.nc, model.topology.nc_friction) == (2, 1)
-
-
-@pytest.mark.parametrize(
-    ("kind", "size", "count"),
-    [
-        ("sphere", ".1", 1),
-        ("capsule", ".1 .2", 2),
-        ("box", ".1 .1 .1", 8),
-        ("ellipsoid", ".1 .2 .3", 1),
-        ("cylinder", ".1 .2", 18),
-    ],
-)
-def test_candidates_per_geom(kind, size, count):
-    geom = BALL.format(f'type="{kind}"').replace('size=".1"', f'size="{size}"')
-    assert dojo.load(mjcf(FLOOR.format("") + geom)).topology.nc == count
 
 
 # Actuators
