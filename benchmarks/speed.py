@@ -71,9 +71,13 @@ def prepare_process() -> None:
 
 
 def measure(engine: str, name: str, batch: int) -> Row:
-    """One engine, model and batch size."""
-    runner = {"mujoco": run_mujoco, "mjx": run_mjx, "dojo": run_dojo}[engine]
-    return runner(name, str(MODELS / f"{name}.xml"), batch)
+    """One engine, model of `models/` and batch size."""
+    return measure_path(engine, name, str(MODELS / f"{name}.xml"), batch)
+
+
+def measure_path(engine: str, name: str, path: str, batch: int) -> Row:
+    """The same for a model from any file, under a name of its own."""
+    return {"mujoco": run_mujoco, "mjx": run_mjx, "dojo": run_dojo}[engine](name, path, batch)
 
 
 def run_mujoco(name: str, path: str, batch: int) -> Row:

@@ -9,6 +9,7 @@ from jax import Array
 
 from dojo.model.state import State
 from dojo.physics import mechanics, restitution
+from dojo.physics.collision import contact_impulses
 from dojo.physics.restitution import Strikes
 from dojo.report import StepInfo
 from dojo.restitution_problem import RestitutionProblem
@@ -43,7 +44,7 @@ def bounced(
     after = solve(impact, info.kappa, start)
     gamma, b = impact.acting(after.x.gamma, after.x.b)
     nc, idle = model.topology.nc, 1.0 - impact.acts
-    impulse = jnp.concatenate([gamma[None, :nc], mechanics.padded(b, nc)]).T
+    impulse = contact_impulses(problem.node.contacts, gamma[:nc], b).T
     still, at, kappa = jax.lax.stop_gradient((impact, after.x, info.kappa))
     left = residual(still, still.rows(at.v), at, kappa)
     error = scaled_error(still, at, left, kappa, tolerance)

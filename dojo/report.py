@@ -9,7 +9,7 @@ from jax import Array
 from dojo.model.model import Model
 from dojo.model.state import State
 from dojo.physics import mechanics, solvability
-from dojo.physics.collision import contact_geoms
+from dojo.physics.collision import contact_geoms, contact_impulses
 from dojo.physics.interval import turned_angle
 from dojo.physics.mechanics import Node, Trial
 from dojo.solver.interior_point import Solution, scaled_error
@@ -25,7 +25,8 @@ class Contacts:
 
     Attributes:
         gap: (nc,) [m].
-        impulse: (nc, 3) [N s], normal and two tangents, on the second body.
+        impulse: (nc, 3) [N s], normal and two tangents, on the second body. In models with contacts
+            of condim 4 or 6 also [N m s] about the normal, (nc, 4), and the tangents, (nc, 6).
         point: (nc, 3) [m], world.
         frame: (nc, 3, 3), rows n, t1, t2; n from the first body to the second.
         geoms: (nc, 2) indices of the first and second body's geom.
@@ -149,8 +150,7 @@ def _status(
 
 def _contacts(model: Model, node: Node, trial: Trial, x: Point) -> Contacts:
     nc = model.topology.nc
-    friction = mechanics.padded(x.b[:, : model.topology.nc_friction], nc)
-    impulse = jnp.concatenate([x.gamma[None, :nc], friction]) * node.weight
+    impulse = contact_impulses(node.contacts, x.gamma[:nc], x.b) * node.weight
     return Contacts(
         gap=trial.touch.gap,
         impulse=impulse.T,

@@ -69,7 +69,7 @@ class StepProblem:
     def build(cls, inputs: Inputs) -> "StepProblem":
         """The problem of a step with these inputs."""
         node = mechanics.prepare(*inputs)
-        mu = node.contacts.friction
+        mu = node.contacts.friction.sliding
         return cls(inputs.model, node, mu, jnp.zeros_like(mu), _scales(inputs.model, node))
 
     def held(self, radius: Array, on: Array) -> "StepProblem":
@@ -79,8 +79,9 @@ class StepProblem:
         )
 
     @property
-    def sizes(self) -> tuple[int, int]:
-        return self.node.gap.shape[0], self.mu.shape[0] + len(self.model.topology.dry_dofs)
+    def sizes(self) -> tuple[int, int, int]:
+        cones = self.mu.shape[0] + len(self.model.topology.dry_dofs)
+        return self.node.gap.shape[0], cones, self.model.topology.tangents
 
     def rows(self, v: Array) -> Rows:
         return self.rows_after(v, mechanics.move(self.model, self.node, v))

@@ -26,7 +26,7 @@ def touching(model):
 
 def friction_of(xml):
     """The coefficient of each frictional candidate."""
-    return np.asarray(collision.candidates(dojo.load(xml)).friction)
+    return np.asarray(collision.candidates(dojo.load(xml)).friction.sliding)
 
 
 @pytest.mark.parametrize("flag", ["contact", "constraint"])

@@ -10,7 +10,8 @@ from programs import equations
 import dojo
 from dojo.physics.kinematics import difference, displace
 
-# Every joint kind, most geoms and all that acts on joints; a mesh and an ellipsoid on a ball joint.
+# Every joint kind, most geoms, contacts of every condim and all that acts on joints; a mesh and an
+# ellipsoid on a ball joint.
 WALKER = """
 <mujoco><option timestep="0.02" gravity="0.5 0 -9.81"/>
   <default><geom contype="1" conaffinity="0"/></default>
@@ -18,13 +19,13 @@ WALKER = """
   <worldbody>
   <geom type="plane" size="3 3 .1" friction="0.4" euler="3 2 0" contype="0" conaffinity="1"/>
   <body pos="0 0 0.2" euler="4 3 10"><freejoint/>
-    <geom type="box" size=".1 .06 .03" mass="1" friction="0.7"/>
+    <geom type="box" size=".1 .06 .03" mass="1" friction="0.7 .02 .01" condim="6"/>
     <geom type="sphere" size=".03" pos="0 0 -.05" mass=".1" condim="1"/>
     <body pos=".1 0 0"><joint name="a" axis="0 1 .1" pos="0 0 .01" damping=".05" armature=".01"
         stiffness="2" springref="10" range="-40 25" limited="true" frictionloss=".1"/>
       <geom type="capsule" fromto="0 0 0 .06 0 -.09" size=".02" mass=".3" friction=".5"/>
       <body pos=".06 0 -.09"><joint type="ball" stiffness="1" damping=".02"/>
-        <geom type="ellipsoid" size=".03 .04 .05" pos="0 0 -.02" mass=".2"/>
+        <geom type="ellipsoid" size=".03 .04 .05" pos="0 0 -.02" mass=".2" condim="4"/>
         <body pos="0 0 -.1"><joint axis="1 0 0"/><joint type="slide" axis="0 0 1" stiffness="300"/>
           <geom type="mesh" mesh="wedge" mass=".1"/></body></body>
     </body>

@@ -485,15 +485,6 @@ def test_replace_traces(quadruped):
 # Notes: nothing is approximated in silence
 
 NOTED = {
-    "condim 4": (mjcf(FLOOR.format('condim="4"') + BALL.format("")), "condim 4 or 6"),
-    "condim 6": (mjcf(FLOOR.format("") + BALL.format('condim="6"')), "condim 4 or 6"),
-    "anisotropic": (
-        mjcf(
-            FLOOR.format("") + BALL.format(""),
-            '<contact><pair geom1="floor" geom2="ball" friction=".5 .7"/></contact>',
-        ),
-        "anisotropic friction",
-    ),
     "margin": (mjcf(FLOOR.format('margin=".01"') + BALL.format("")), "margin and gap"),
     "gap": (mjcf(FLOOR.format("") + BALL.format('gap=".01"')), "margin and gap"),
     "pair margin": (

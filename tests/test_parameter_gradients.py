@@ -37,10 +37,12 @@ SCENE = """
         limited="true" frictionloss="2" actuatorfrcrange="-9 9" actuatorfrclimited="true"/>
       <geom type="cylinder" size=".03 .05" pos="0 0 -.05" mass=".2" friction=".6"/></body>
   </body>
-  <body pos=".6 0 .05"><freejoint/><geom type="mesh" mesh="wedge" mass=".5" friction=".5"/></body>
+  <body pos=".6 0 .05"><freejoint/>
+    <geom type="mesh" mesh="wedge" mass=".5" friction=".5 .02 .01" condim="6"/></body>
   <body pos="-.6 0 .05"><freejoint/><geom name="ball" size=".05" mass=".4"/></body>
   </worldbody>
-  <contact><pair geom1="floor" geom2="ball" friction=".3 .3"/></contact>
+  <contact><pair geom1="floor" geom2="ball" friction=".3 .35 .01 .006 .008"
+      condim="6"/></contact>
   <actuator><motor joint="a" gear="1.5" ctrlrange="-1 1" ctrllimited="true"/>
     <position joint="b" kp="40" kv="2"/>
     <motor joint="a" forcerange="-.2 .2" forcelimited="true"/></actuator>

@@ -76,7 +76,7 @@ def read_contacts(
     m: mujoco.MjModel, geoms: Geoms, budget: int, found: Findings
 ) -> tuple[tuple[ContactGroup, ...], tuple[Hull | None, ...], dict[str, np.ndarray]]:
     """The contact groups, frictional ones first, the hulls of meshes, and their parameters."""
-    rows: dict[tuple[bool, FeatureKind], list[_Row]] = {}
+    rows: dict[tuple[int, FeatureKind], list[_Row]] = {}
     hulls = Hulls(geoms, found)
     left_out: list[str] = []
     pairs = _without_overlaps(m, _candidate_pairs(m, found), geoms, found)
@@ -95,18 +95,18 @@ def read_contacts(
                 continue
             entries = _between_bodies(geoms, first, second, hulls)
         for entry in entries:
-            key = (pair.condim > 1, entry.feature.kind)
+            key = (pair.condim, entry.feature.kind)
             rows.setdefault(key, []).append(_Row(pair, entry))
     if left_out:
         found.refuse("body-body collision", f"{len(left_out)} pairs: {listing(left_out)}")
-    order = sorted(rows, key=lambda key: (not key[0], _KINDS.index(key[1])))
+    order = sorted(rows, key=lambda key: (key[0] == 1, _KINDS.index(key[1]), key[0]))
     groups = tuple(_group(m, geoms, key, rows[key], budget) for key in order)
     return (
         groups,
         hulls.table(),
         {
             "mesh_vertices": hulls.vertices,
-            "pair_friction": m.pair_friction[:, 0].copy(),
+            "pair_friction": m.pair_friction.copy(),
         },
     )
 
@@ -143,7 +143,7 @@ def _between_bodies(geoms: Geoms, a: int, b: int, hulls: Hulls) -> list[_Entry]:
 def _group(
     m: mujoco.MjModel,
     geoms: Geoms,
-    key: tuple[bool, FeatureKind],
+    key: tuple[int, FeatureKind],
     rows: list[_Row],
     budget: int,
 ) -> ContactGroup:
@@ -156,7 +156,7 @@ def _group(
     entries = [row.entry for row in rows]
     return ContactGroup(
         kind=key[1],
-        frictional=key[0],
+        condim=key[0],
         first=np.array([e.first for e in entries]),
         second=np.array([e.second for e in entries]),
         center_map=np.array([e.feature.center_map for e in entries]),
@@ -238,18 +238,6 @@ def _without_overlaps(
 
 
 def _note_approximations(m: mujoco.MjModel, pairs: list[_Pair], found: Findings) -> None:
-    rolling = sum(p.condim > 3 for p in pairs)
-    if rolling:
-        found.note(f"{rolling} contact pairs with condim 4 or 6: approximated by condim 3")
-    if any(
-        p.condim > 1
-        and p.explicit >= 0
-        and m.pair_friction[p.explicit, 0] != m.pair_friction[p.explicit, 1]
-        for p in pairs
-    ):
-        found.note(
-            "anisotropic friction of pairs: the first coefficient is used for both directions"
-        )
     used = sorted({g for p in pairs for g in (p.geom1, p.geom2)})
     if np.any(m.geom_margin[used]) or np.any(m.geom_gap[used]) or np.any(m.pair_margin):
         found.note("contact margin and gap: approximated as zero")

@@ -43,8 +43,9 @@ class Model:
     geom_quat: Array  # (ng, 4)
     geom_size: Array  # (ng, 3) [m], MuJoCo's conventions
     geom_friction: Array  # (ng,) sliding friction coefficient
+    geom_spin_friction: Array  # (ng, 2) [m] torsional and rolling friction coefficients
     geom_restitution: Array  # (ng,) Newton's coefficient, 0 to 1; zero unless topology.restitution
-    pair_friction: Array  # (npair,) sliding friction of explicit pairs
+    pair_friction: Array  # (npair, 5) of explicit pairs: sliding 2, torsional, rolling 2 [m]
     mesh_vertices: Array  # (k, 3) [m], hull corners that collide, in their geom's frame
     actuator_gear: Array  # (nu,)
     actuator_gain: Array  # (nu,) force per unit of control
@@ -115,6 +116,7 @@ _NOT_NEGATIVE = (
     "link_mass",
     "geom_size",
     "geom_friction",
+    "geom_spin_friction",
     "pair_friction",
     "dof_damping",
     "dof_armature",

@@ -91,7 +91,7 @@ class ContactGroup(ContentHashed):
     """
 
     kind: FeatureKind
-    frictional: bool
+    condim: int  # MuJoCo's: 1 without friction, 3 sliding, 4 and torsional, 6 and rolling
     first: np.ndarray  # (n,) geom index
     second: np.ndarray  # (n,) geom index
     center_map: np.ndarray  # (n, 3, 3)
@@ -103,6 +103,11 @@ class ContactGroup(ContentHashed):
 
     def __len__(self) -> int:
         return self.rows * self.kept
+
+    @property
+    def frictional(self) -> bool:
+        """Whether its contacts have friction."""
+        return self.condim > 1
 
     @property
     def kept(self) -> int:
@@ -179,6 +184,11 @@ class Topology(ContentHashed):
     def nc_friction(self) -> int:
         """Number of contact candidates with friction; they come first."""
         return sum(len(g) for g in self.contacts if g.frictional)
+
+    @property
+    def tangents(self) -> int:
+        """Components of friction that contacts have at most: 2 sliding, 3 and 5 with torques."""
+        return max(2, *(g.condim - 1 for g in self.contacts), 0)
 
     @property
     def budgeted(self) -> bool:

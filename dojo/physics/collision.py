@@ -15,16 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dojo.math.vectors import at_least, cross, dot
+from dojo.math.vectors import cross
 from dojo.model.layout import entries
 from dojo.model.model import Model
 from dojo.model.topology import ContactGroup, Topology
 from dojo.physics import boxes, convex, features, planes, rounded, smooth
 from dojo.physics.boxes import Facets
 from dojo.physics.features import Held
+from dojo.physics.friction import Friction, friction_of
 from dojo.physics.kinematics import Frames
 from dojo.physics.nearest import nearest_pairs
-from dojo.physics.pairs import Bodies, Pairs, Touch, one_table, placed
+from dojo.physics.pairs import Bodies, Pairs, Touch, one_table, placed, tangent_frame
 from dojo.physics.planes import OnPlanes
 from dojo.physics.rounded import Edges
 from dojo.physics.smooth import Round
@@ -40,7 +41,7 @@ class Settled(NamedTuple):
 class Candidates(NamedTuple):
     """Contact candidates with everything that is constant over a step."""
 
-    friction: Array  # (nc_friction,)
+    friction: Friction
     planes: OnPlanes
     bodies: tuple[Settled, ...]  # pairs of bodies, group by group; none before `anchored`
     frame: Array  # (3, 3, nc) columns n, t1, t2 at the start of a step, world; see `framed`
@@ -166,40 +167,48 @@ def contact_moves(model: Model, c: Candidates) -> Array:
     return jnp.asarray((entries(moves, second) - entries(moves, first)).T, model.dtype)
 
 
-def _friction(model: Model, settled: tuple[Settled, ...]) -> Array:
-    """Coefficients after MuJoCo's combination rule; floored, the cone needs an interior."""
-    with_plane = tuple(g for g in planes.plane_groups(model.topology) if g.frictional)
-    groups = zip(_pair_groups(model.topology), settled, strict=bool(settled))
-    frictional = [(g.rows, Pairs.of(g, s.chosen)) for g, s in groups if g.frictional]
-    first, second, rule, pair = (
-        one_table(
-            [
-                planes.joined(with_plane, field),
-                *[getattr(p, field).repeat(n) for n, p in frictional],
-            ]
-        )
-        for field in ("first", "second", "friction_rule", "pair")
-    )
-    a, b = model.geom_friction[first], model.geom_friction[second]
-    mu = jnp.where(rule == 0, jnp.maximum(a, b), jnp.where(rule == 1, a, b))
-    if len(model.pair_friction):
-        mu = jnp.where(pair >= 0, model.pair_friction[pair * (pair >= 0)], mu)
-    return jnp.maximum(mu, 1e-8)
-
-
-def tangent_frame(normal: Array) -> Array:
-    """Columns n, t1, t2 for normals (3, n), as MuJoCo chooses them: (3, 3, n)."""
-    upright = jnp.abs(normal[1]) < 0.5
-    one, zero = jnp.ones_like(normal[0]), jnp.zeros_like(normal[0])
-    guide = jnp.where(upright, jnp.stack([zero, one, zero]), jnp.stack([zero, zero, one]))
-    t1 = guide - normal * dot(normal, guide)
-    t1 = t1 / jnp.sqrt(at_least(dot(t1, t1), 0.1))
-    return jnp.stack([normal, t1, cross(normal, t1)], axis=1)
+def _friction(model: Model, settled: tuple[Settled, ...]) -> Friction:
+    with_plane = [(g, None) for g in planes.plane_groups(model.topology)]
+    between = zip(_pair_groups(model.topology), settled, strict=bool(settled))
+    every = [*with_plane, *((g, s.chosen) for g, s in between)]
+    return friction_of(model, [(g, Pairs.of(g, chosen)) for g, chosen in every if g.frictional])
 
 
 def contact_points(at: Touch) -> Array:
     """Midpoints between the two surfaces, (3, nc): where impulses act."""
     return at.point - 0.5 * at.gap * at.normal
+
+
+def padded(frictional: Array, nc: int) -> Array:
+    """Values (..., nf) of the frictional candidates, zero for the others: (..., nc)."""
+    missing = nc - frictional.shape[-1]
+    if not missing:
+        return frictional
+    zero = jnp.zeros((*frictional.shape[:-1], missing), frictional.dtype)
+    return jnp.concatenate([frictional, zero], axis=-1)
+
+
+def contact_impulses(c: Candidates, gamma: Array, b: Array) -> Array:
+    """Impulses (1 + d, nc) of contacts, by gamma (nc,) and b (d, nf or more) of the cones."""
+    friction = b[:, : c.friction.sliding.shape[0]]
+    if c.friction.shares is not None:
+        friction = friction * c.friction.shares
+    return jnp.concatenate([gamma[None], padded(friction, len(gamma))])
+
+
+def unit_screw(c: Candidates, point: Array, k: int) -> Array:
+    """World wrenches (6, n) of unit impulses at contact points (3, nc), about the origin.
+
+    k = 0: along the normal, of all candidates; then the components of friction, of the candidates
+    that have it: 1 and 2 along the tangents, 3 about the normal, 4 and 5 about the tangents.
+    """
+    if k == 0:
+        return screws(point, c.frame[:, 0])
+    nf = c.friction.sliding.shape[0]
+    direction = c.frame[:, k % 3, :nf]
+    turns = jnp.concatenate([direction, jnp.zeros_like(direction)])
+    screw = screws(point[:, :nf], direction) if k < 3 else turns
+    return screw if c.friction.shares is None else screw * c.friction.shares[k - 1]
 
 
 def screws(point: Array, direction: Array) -> Array:

@@ -4,8 +4,8 @@ The impulse b on a dof is at most h frictionloss and opposes its interval veloci
 
     (h frictionloss, b) o (psi, v_j) = (kappa, 0)
 
-The solver's cones have two tangential components; the second is zero here. The dry dofs follow
-the contacts with friction: arrays of cones are (..., nf + nd).
+The solver's cones have two tangential components or more; all but the first are zero here. The dry
+dofs follow the contacts with friction: arrays of cones are (..., nf + nd).
 """
 
 import jax.numpy as jnp
@@ -25,9 +25,9 @@ def largest_impulse(model: Model) -> Array:
 
 
 def joint_slip(model: Model, v: Array) -> Array:
-    """Velocity of the dry dofs as tangential velocity of their cones, (2, nd) [rad/s or m/s]."""
+    """Velocity of the dry dofs as slip of their cones, (d, nd) [rad/s or m/s]."""
     speed = take(v, model.topology.dry_dofs)
-    return jnp.stack([speed, jnp.zeros_like(speed)])
+    return jnp.stack([speed, *(model.topology.tangents - 1) * [jnp.zeros_like(speed)]])
 
 
 def on_dofs(model: Model, values: Array) -> Array:

@@ -26,6 +26,7 @@ from dojo.physics.collision import (
     framed,
     screws,
     touch,
+    unit_screw,
 )
 from dojo.physics.dry_friction import cones, joint_slip, on_dofs
 from dojo.physics.forces import Impulse, actuator_impulse, external_impulse, passive_impulse
@@ -68,7 +69,8 @@ class Node(NamedTuple):
     impulse: Impulse
     contacts: Candidates
     point: Array  # (3, nc) where contact impulses act
-    work: Array  # (nv, nc + 2 nf) impulses of unit contact impulses: n, then t1, then t2
+    # (nv, nc + d nf) impulses of unit contact impulses: normal, then each component of friction
+    work: Array
     weight: Array  # (nc,) 1 near, 0 far away: share of the contact impulses that acts
     gap: Array  # (nc + 2 nlimit,) contact gaps, then limit distances
     target: Array  # (nc + 2 nlimit,) smallest gap asked for: 0, or below it in recovery
@@ -159,13 +161,11 @@ def move(model: Model, node: Node, v: Array) -> Trial:
 
 def contact_work(model: Model, contacts: Candidates, point: Array, axes: Array) -> Array:
     """What `Node.work` holds, for contact points (3, nc) and motion axes (6, nv)."""
-    nf, frame = contacts.friction.shape[0], contacts.frame
-    sides = point[:, :nf]
-    points = jnp.concatenate([point, sides, sides], axis=1)
-    directions = jnp.concatenate([frame[:, 0], frame[:, 1, :nf], frame[:, 2, :nf]], axis=1)
+    nf, d = contacts.friction.sliding.shape[0], model.topology.tangents
+    every = jnp.concatenate([unit_screw(contacts, point, k) for k in range(1 + d)], axis=1)
     moves = contact_moves(model, contacts)
-    moves = jnp.concatenate([moves, moves[:, :nf], moves[:, :nf]], axis=1)
-    return contract(axes.T, screws(points, directions)) * moves
+    moves = jnp.concatenate([moves, *d * [moves[:, :nf]]], axis=1)
+    return contract(axes.T, every) * moves
 
 
 def balance(model: Model, node: Node, trial: Trial, v: Array) -> Array:
@@ -176,25 +176,16 @@ def balance(model: Model, node: Node, trial: Trial, v: Array) -> Array:
 
 def pull(model: Model, node: Node, gamma: Array, b: Array) -> Array:
     """Generalized impulse (nv,) of contacts, limits and dry friction."""
-    nc, nf = node.weight.shape[0], node.contacts.friction.shape[0]
-    impulse = jnp.concatenate([gamma[:nc], b[0, :nf], b[1, :nf]])
-    on_contacts = contract(node.work, _weight(node) * impulse)
+    nc, nf = node.weight.shape[0], node.contacts.friction.sliding.shape[0]
+    impulse = jnp.concatenate([gamma[:nc], b[:, :nf].ravel()])
+    on_contacts = contract(node.work, _weight(node, len(b)) * impulse)
     return on_contacts + joint_impulse(model, gamma[nc:], b[0, nf:])
 
 
-def _weight(node: Node) -> Array:
-    """Share of the contact impulses that acts, (nc + 2 nf,)."""
-    sides = node.weight[: node.contacts.friction.shape[0]]
-    return jnp.concatenate([node.weight, sides, sides])
-
-
-def padded(frictional: Array, nc: int) -> Array:
-    """Values (..., nf) of the frictional candidates, zero for the others: (..., nc)."""
-    missing = nc - frictional.shape[-1]
-    if not missing:
-        return frictional
-    zero = jnp.zeros((*frictional.shape[:-1], missing), frictional.dtype)
-    return jnp.concatenate([frictional, zero], axis=-1)
+def _weight(node: Node, d: int) -> Array:
+    """Share of the contact impulses that acts, (nc + d nf,)."""
+    sides = node.weight[: node.contacts.friction.sliding.shape[0]]
+    return jnp.concatenate([node.weight, *d * [sides]])
 
 
 def joint_impulse(model: Model, limits: Array, dry: Array) -> Array:
@@ -208,8 +199,9 @@ def gaps(model: Model, node: Node, trial: Trial) -> Array:
 
 
 def slip(model: Model, node: Node, v: Array) -> Array:
-    """Tangential velocity of the frictional candidates, then of the dry dofs: (2, nf + nd)."""
-    contacts = contract(v, node.work)[node.weight.shape[0] :].reshape(2, -1)
+    """Slip of the frictional candidates, then velocity of the dry dofs: (d, nf + nd)."""
+    d, nf = model.topology.tangents, node.contacts.friction.sliding.shape[0]
+    contacts = contract(v, node.work)[node.weight.shape[0] :].reshape(d, nf)
     return cones(contacts, joint_slip(model, v))
 
 
@@ -231,7 +223,7 @@ def differentiate(model: Model, node: Node, trial: Trial, v: Array) -> Derivativ
 
 
 def rates(model: Model, node: Node, d: Derivative, dv: Array) -> tuple[Array, Array]:
-    """Derivatives of `gaps` (nc + 2 nlimit,) and `slip` (2, nf + nd) along dv."""
+    """Derivatives of `gaps` (nc + 2 nlimit,) and `slip` (d, nf + nd) along dv."""
     limits = model.timestep * limit_rate(model, dv)
     return jnp.concatenate([contract(dv, d.gap), limits]), slip(model, node, dv)
 
@@ -241,14 +233,14 @@ def condensed(
 ) -> Array:
     """d balance / d v with impulses that answer the rows by these weights: (nv, nv).
 
-    d gamma = -normal d gap (nc + 2 nlimit,), d b = -coupling d gap - tangent d slip, (2, nf) and
-    (2, 2, nf + nd): the friction of a dry dof answers no gap.
+    d gamma = -normal d gap (nc + 2 nlimit,), d b = -coupling d gap - tangent d slip, (d, nf) and
+    (d, d, nf + nd): the friction of a dry dof answers no gap.
     """
-    nc, nf = node.weight.shape[0], coupling.shape[1]
-    slip = node.work[:, nc:].reshape(node.work.shape[0], 2, nf)
+    nc = node.weight.shape[0]
+    slip = node.work[:, nc:].reshape(node.work.shape[0], *coupling.shape)
     contacts = contact_answer(node, d.gap, slip, (normal, coupling, tangent))
     joints = limit_weight(model, model.timestep * normal[nc:])
-    joints = joints + on_dofs(model, tangent[0, 0, nf:])
+    joints = joints + on_dofs(model, tangent[0, 0, coupling.shape[1] :])
     return add_diagonal(free_response(model, node, d) + contacts, joints)
 
 
@@ -257,18 +249,16 @@ def contact_answer(
 ) -> Array:
     """What the contacts' impulses take from the balance as gaps and slips change, (nv, k).
 
-    gap: (k, nc), slip: (k, 2, nf), changes along k directions; weights as in `condensed`.
+    gap: (k, nc), slip: (k, d, nf), changes along k directions; weights as in `condensed`.
     """
     normal, coupling, tangent = weights
-    nc, nf = node.weight.shape[0], coupling.shape[1]
+    nc, (d, nf) = node.weight.shape[0], coupling.shape
     friction = (
-        coupling[k] * gap[:, :nf]
-        + tangent[k, 0, :nf] * slip[:, 0]
-        + tangent[k, 1, :nf] * slip[:, 1]
-        for k in range(2)
+        sum((tangent[k, j, :nf] * slip[:, j] for j in range(d)), coupling[k] * gap[:, :nf])
+        for k in range(d)
     )
     answer = jnp.concatenate([normal[:nc] * gap, *friction], axis=1)
-    return contract(node.work, (_weight(node) * answer).T)
+    return contract(node.work, (_weight(node, d) * answer).T)
 
 
 def free_response(model: Model, node: Node, d: Derivative) -> Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dojo.math.vectors import SMALL, at_least, matvec, matvec_t, safe_norm
+from dojo.math.vectors import SMALL, at_least, cross, dot, matvec, matvec_t, safe_norm
 from dojo.model.model import Model
 from dojo.model.topology import ContactGroup
 from dojo.physics.kinematics import Frames, geom_frames
@@ -96,6 +96,16 @@ def inwards(pose: Frames, x: Array) -> Array:
 def rows_of(found: Touch) -> Touch:
     """Touches (..., k, n) as those of candidates, the k of a pair one after the other."""
     return Touch(*(jnp.moveaxis(x, -2, -1).reshape(*x.shape[:-2], -1) for x in found))
+
+
+def tangent_frame(normal: Array) -> Array:
+    """Columns n, t1, t2 for normals (3, n), as MuJoCo chooses them: (3, 3, n)."""
+    upright = jnp.abs(normal[1]) < 0.5
+    one, zero = jnp.ones_like(normal[0]), jnp.zeros_like(normal[0])
+    guide = jnp.where(upright, jnp.stack([zero, one, zero]), jnp.stack([zero, zero, one]))
+    t1 = guide - normal * dot(normal, guide)
+    t1 = t1 / jnp.sqrt(at_least(dot(t1, t1), 0.1))
+    return jnp.stack([normal, t1, cross(normal, t1)], axis=1)
 
 
 def one_table(tables: Sequence[Table]) -> Table:

@@ -30,7 +30,7 @@ from dojo.model.model import Model
 from dojo.model.topology import ContactGroup, Topology
 from dojo.physics import rims
 from dojo.physics.kinematics import Frames
-from dojo.physics.pairs import Table, Touch
+from dojo.physics.pairs import Table, Touch, tangent_frame
 
 # Sine of a rim's tilt between which its corners retreat to the centre: a rolling rim is round.
 ROUND_START, ROUND_END = 0.7, 0.95
@@ -73,7 +73,7 @@ def on_planes(model: Model) -> OnPlanes:
         radius=radius,
         size=size,
         rot=rot,
-        frame=jnp.stack([normal, plane_rot[:, 0], plane_rot[:, 1]], axis=1),
+        frame=tangent_frame(normal),
         offset=dot(normal, model.geom_pos[plane].T),
         anchor=None,
     )

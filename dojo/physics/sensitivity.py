@@ -23,8 +23,10 @@ from dojo.physics.collision import (
     contact_moves,
     contact_points,
     framed,
+    padded,
     screws,
     touch,
+    unit_screw,
 )
 from dojo.physics.forces import actuator_impulse, external_impulse, passive_impulse
 from dojo.physics.inertia import (
@@ -42,7 +44,6 @@ from dojo.physics.mechanics import (
     Trial,
     frames_ahead,
     nearness,
-    padded,
 )
 from dojo.physics.pairs import Bodies
 from dojo.physics.tree_rates import (
@@ -63,7 +64,7 @@ class Solved(NamedTuple):
     derivative: Derivative
     v: Array  # (nv,) interval velocity
     gamma: Array  # (nc + 2 nlimit,)
-    b: Array  # (2, nf + nd)
+    b: Array  # (d, nf + nd)
 
 
 class Rates(NamedTuple):
@@ -73,7 +74,7 @@ class Rates(NamedTuple):
     balance_v: Array  # (nv, nv) by v_k
     balance_u: Array  # (nv, nu)
     gap_q: Array  # (nv, nc) transposed: the contact gaps
-    slip_q: Array  # (nv, 2, nf) likewise
+    slip_q: Array  # (nv, d, nf) likewise
     limit_q: Array  # (2 nlimit,) of limit distances by their own joint
 
 
@@ -85,13 +86,13 @@ class _Local(NamedTuple):
 
     gap: Array  # (6, nc) at the start
     end: Array  # (6, nc) the gap at the end, with the end pose held
-    screws: Array  # (3, 6, 6, nc) of n, t1 and t2 through the point
+    screws: Array  # (1 + d, 6, 6, nc) of unit impulses
 
 
 def rates(model: Model, at: Solved) -> Rates:
     """Differentiate the rows of a step."""
     node, trial, h = at.node, at.trial, model.timestep
-    nc, nf = node.weight.shape[0], node.contacts.friction.shape[0]
+    nc, nf = node.weight.shape[0], node.contacts.friction.sliding.shape[0]
     carried = _carried(model, at)
     local, links = _local(model, node, trial), contact_links(model, node.contacts)
     moves = contact_moves(model, node.contacts)
@@ -107,7 +108,7 @@ def rates(model: Model, at: Solved) -> Rates:
             at.v,
             (_screw(node, k)[:, :nf], local.screws[k, ..., :nf]),
         )
-        for k in (1, 2)
+        for k in range(1, 1 + len(at.b))
     ]
     pulled_q, pulled_v = _pull_rates(model, at, local)
     impulse_q, impulse_u = _impulse_rates(model, at)
@@ -195,8 +196,8 @@ def _impulse_rates(model: Model, at: Solved) -> tuple[Array, Array]:
 
 
 def _screw(node: Node, k: int) -> Array:
-    """Screws (6, nc) of a direction of the contact frames, 0 to 2, through the points."""
-    return screws(node.point, node.contacts.frame[:, k])
+    """Screws (6, nc) of unit impulses of a kind (`unit_screw`), zero where there are none."""
+    return padded(unit_screw(node.contacts, node.point, k), node.point.shape[1])
 
 
 def _local(model: Model, node: Node, trial: Trial) -> _Local:
@@ -209,7 +210,8 @@ def _local(model: Model, node: Node, trial: Trial) -> _Local:
         contacts = anchored(model, still, bodies, ahead)
         now, end = touch(model, contacts, bodies), touch(model, contacts, trial.frames)
         at = node._replace(contacts=framed(model, contacts, now), point=contact_points(now))
-        return now.gap, end.gap, jnp.stack([_screw(at, k) for k in range(3)])
+        screw = jnp.stack([_screw(at, k) for k in range(1 + model.topology.tangents)])
+        return now.gap, end.gap, screw
 
     def along(twist: Array) -> tuple[Array, Array, Array]:
         return jax.jvp(at_start, (every,), (every.moved_by(twist),))[1]
@@ -221,10 +223,10 @@ def _local(model: Model, node: Node, trial: Trial) -> _Local:
 def _pull_rates(model: Model, at: Solved, local: _Local) -> tuple[Array, Array]:
     """Rates of what contact impulses do to the balance, by q_k and by v_k: (nv, nv) each."""
     node, h = at.node, model.timestep
-    nc, nf = node.weight.shape[0], node.contacts.friction.shape[0]
+    nc, nf = node.weight.shape[0], node.contacts.friction.sliding.shape[0]
     links, b = contact_links(model, node.contacts), padded(at.b[:, :nf], nc)
-    impulse = node.weight * jnp.stack([at.gamma[:nc], b[0], b[1]])
-    wrench = total(impulse[:, None] * jnp.stack([_screw(node, k) for k in range(3)]))
+    impulse = node.weight * jnp.concatenate([at.gamma[None, :nc], b])
+    wrench = total(impulse[:, None] * jnp.stack([_screw(node, k) for k in range(len(impulse))]))
     answer = total(impulse[:, None, None] * local.screws)
     moves = jnp.asarray(model.topology.moves, model.dtype)
     on_link = jnp.asarray(np.eye(model.topology.nl + 1)[:, :-1], model.dtype)
@@ -239,7 +241,7 @@ def _pull_rates(model: Model, at: Solved, local: _Local) -> tuple[Array, Array]:
     # The share that acts, where it fades with the distance.
     work = node.work
     whole = work[:, :nc] * at.gamma[:nc]
-    sides = work[:, nc : nc + nf] * at.b[0, :nf] + work[:, nc + nf :] * at.b[1, :nf]
+    sides = total((work[:, nc:].reshape(model.nv, -1, nf) * at.b[:, :nf]).swapaxes(0, 1))
     whole = whole + padded(sides, nc)
     approach = contract(node.v, work[:, :nc])
     by_gap, by_change = _nearness_rates(node.gap[:nc], h * approach)

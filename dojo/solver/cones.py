@@ -1,26 +1,27 @@
 """The orthant and the second-order cone: products, scaling, step lengths to the boundary.
 
-Vectors of a cone Q3 are (3, f), first component first. The Jordan product is
-a o b = (a . b, a0 b + b0 a), its identity e = (1, 0, 0), the determinant of a vector a0^2 - |a|^2.
+Vectors of f cones are (1 + d, f), first component first, then d tangential ones. The Jordan product
+is a o b = (a . b, a0 b + b0 a), its identity e = (1, 0, ...), the determinant of a vector
+a0^2 - |a|^2.
 """
 
+import itertools
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import DTypeLike
 
 from dojo.math.vectors import at_least, dot, eye, outer, safe_norm
 
 
 def jordan(a: Array, b: Array) -> Array:
-    """The product a o b of vectors (3, f)."""
+    """The product a o b of vectors (1 + d, f)."""
     return jnp.concatenate([dot(a, b)[None], a[0] * b[1:] + b[0] * a[1:]])
 
 
-def identity(dtype: DTypeLike) -> Array:
-    """e of the Jordan product, (3, 1)."""
-    return eye(dtype, 3, 1)
+def identity(like: Array) -> Array:
+    """e of the Jordan product of vectors like these (1 + d, f): (1 + d, 1)."""
+    return eye(like.dtype, like.shape[0], 1)
 
 
 def determinant(a: Array) -> Array:
@@ -42,12 +43,12 @@ def divide(product: Array, a: Array) -> Array:
 class Scaling(NamedTuple):
     """Nesterov-Todd scaling of two vectors inside the cone: K = size P^2 with K eta = beta.
 
-    P^2 = 2 w w^T - J, J = diag(1, -1, -1), w^T J w = 1; P is symmetric, positive definite, and
+    P^2 = 2 w w^T - J, J = diag(1, -1, ...), w^T J w = 1; P is symmetric, positive definite, and
     keeps the cone. The size cancels in products of the kind (P^-1 a) o (P b).
     """
 
     size: Array  # (f,)
-    w: Array  # (3, f)
+    w: Array  # (1 + d, f)
 
     def times(self, x: Array) -> Array:
         """P x."""
@@ -63,24 +64,27 @@ class Scaling(NamedTuple):
         return jnp.concatenate([(w0 * x[0] + along)[None], x[1:] + w * (x[0] + along / (1 + w0))])
 
     def ratio(self) -> Array:
-        """K_t0 / K_00, (2, f): tangential answer to the first component."""
+        """K_t0 / K_00, (d, f): tangential answer to the first component."""
         return 2 * self.w[0] * self.w[1:] / (1 + 2 * dot(self.w[1:], self.w[1:]))
 
     def schur(self) -> Array:
-        """K_tt - K_t0 K_0t / K_00, (2, 2, f), in the form that does not cancel."""
+        """K_tt - K_t0 K_0t / K_00, (d, d, f), in the form that does not cancel."""
         w = self.w[1:]
-        across = jnp.stack([-w[1], w[0]])
-        unit = eye(w.dtype, 2)[:, :, None]
-        return self.size / (1 + 2 * dot(w, w)) * (unit + 2 * outer(across, across))
+        unit = eye(w.dtype, len(w))[:, :, None]
+        # |w|^2 1 - w w^T, a square for each plane of two components.
+        for i, j in itertools.combinations(range(len(w)), 2):
+            across = jnp.zeros_like(w).at[i].set(-w[j]).at[j].set(w[i])
+            unit = unit + 2 * outer(across, across)
+        return self.size / (1 + 2 * dot(w, w)) * unit
 
     def first_row(self) -> Array:
-        """K_0., (3, f)."""
+        """K_0., (1 + d, f)."""
         w0, w = self.w[0], self.w[1:]
         return self.size * jnp.concatenate([(1 + 2 * dot(w, w))[None], 2 * w0 * w])
 
 
 def scaling(beta: Array, eta: Array) -> Scaling:
-    """The scaling of two vectors (3, f) inside the cone."""
+    """The scaling of two vectors (1 + d, f) inside the cone."""
     size_beta, size_eta = jnp.sqrt(determinant(beta)), jnp.sqrt(determinant(eta))
     unit_beta, unit_eta = beta / size_beta, eta / size_eta
     # At least 1 inside the cone; the sum cancels.
@@ -97,7 +101,7 @@ def orthant_step(x: Array, dx: Array) -> Array:
 
 
 def cone_step(x: Array, d: Array) -> Array:
-    """Largest a with x + a d in the second-order cone, for x (3, f) inside it: (f,).
+    """Largest a with x + a d in the second-order cone, for x (1 + d, f) inside it: (f,).
 
     The smallest positive root of c + 2 b a + a2 a^2 with c = det x > 0, in the form that does not
     cancel. Its discriminant is never negative: equal roots (d along x) only round to it.

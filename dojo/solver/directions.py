@@ -94,7 +94,7 @@ class _Curvature(NamedTuple):
     """Second-order part of the products along a direction."""
 
     orthant: Array  # (m,) [J s]
-    cone: Array  # (3, c) [J] in the scaling of the system, which keeps the first component
+    cone: Array  # (1 + d, c) [J] in the scaling of the system, which keeps the first component
 
 
 def _directions(
@@ -107,7 +107,7 @@ def _directions(
     affine = jax.tree.map(jnp.negative, system.solve_scaled(to_zero))
     curvature = _curvature(problem, system, affine)
     weighed = divide(curvature.cone, system.scaling.times(eta))
-    unit = jnp.broadcast_to(identity(eta.dtype), eta.shape)
+    unit = jnp.broadcast_to(identity(eta), eta.shape)
     sides = [
         zero.with_products(jnp.ones_like(r.impact), zero.cone),
         zero.with_products(zero.impact, divide(unit, eta)),
@@ -184,7 +184,8 @@ def _shortfall(before: Array, after: Array, length: Array, target: Array, kappa:
 def _spread(problem: Problem, x: Point, target: Array) -> Array:
     """Mean distance of the products from their targets, of the orthant rows and the cones: (2,)."""
     orthant = jnp.abs(x.gamma * x.slack - target[0])
-    cone = jordan(*cone_vectors(problem, x)) - target[1] * identity(target.dtype)
+    cone = jordan(*cone_vectors(problem, x))
+    cone = cone - target[1] * identity(cone)
     return _means(orthant, safe_norm(cone))
 
 

@@ -186,8 +186,8 @@ def _batched(loop: _Loop, data: Array) -> _Loop:
 
 def _unset(problem: Problem, v: Array) -> Point:
     """A point with nothing but v."""
-    m, c = problem.sizes
-    ones = jnp.ones((5, m + c), v.dtype)
+    m, c, d = problem.sizes
+    ones = jnp.ones((2 * d + 1, m + c), v.dtype)
     return Point(v=v, orthant=ones[:2, :m], cones=ones[:, m:])
 
 
@@ -204,15 +204,16 @@ def scaled_error(problem: Problem, x: Point, r: Residual, kappa: Array, toleranc
     gap_noise += rounding * x.slack
     slip_noise += rounding * jnp.max(jnp.abs(x.eta), initial=0.0)
     cone_noise = problem.radius(x.gamma) * (slip_noise + rounding * x.psi)
+    d = len(x.b)
     scale = Residual(
         balance=balance,
         orthant=jnp.stack([gap, kappa])[:, None],
-        cones=jnp.stack([*2 * [slip], *3 * [kappa]])[:, None],
+        cones=jnp.stack([*d * [slip], *(1 + d) * [kappa]])[:, None],
     )
     noise = Residual(
         balance=balance_noise,
         orthant=gap_noise * jnp.stack([jnp.ones_like(x.gamma), x.gamma]),
-        cones=jnp.stack([*2 * [slip_noise * jnp.ones_like(x.psi)], *3 * [cone_noise]]),
+        cones=jnp.stack([*d * [slip_noise * jnp.ones_like(x.psi)], *(1 + d) * [cone_noise]]),
     )
     parts = jax.tree.map(
         lambda r, s, n: (jnp.abs(r) / (s + n / tolerance)).ravel(), r, scale, noise

@@ -1,16 +1,16 @@
 """The problem the solver accepts, and the point it works on.
 
 A cone complementarity problem in v (n,), with m inequality rows and c second-order friction cones
-of three dimensions. The first f cones belong to the first f rows, their radius is mu gamma; that of
+of 1 + d dimensions. The first f cones belong to the first f rows, their radius is mu gamma; that of
 the others is constant:
 
     F(v) = N^T gamma + T^T b
     slack = g(v) >= 0,   gamma >= 0,   gamma slack = kappa
-    eta = T v (two tangential components a cone)
-    (radius, b) o (psi, eta) = kappa e      both in the second-order cone Q3
+    eta = T v (d tangential components a cone)
+    (radius, b) o (psi, eta) = kappa e      both in the second-order cone
 
-`o` is the Jordan product and e = (1, 0, 0) its identity. N need not be the derivative of g.
-Layout is component first (see `dojo.math`): b and eta are (2, c).
+`o` is the Jordan product and e = (1, 0, ...) its identity. N need not be the derivative of g.
+Layout is component first (see `dojo.math`): b and eta are (d, c).
 """
 
 from typing import NamedTuple, Protocol
@@ -26,15 +26,15 @@ class Point(NamedTuple):
 
     v: Array  # (n,)
     orthant: Array  # (2, m): gamma, slack
-    cones: Array  # (5, c): b in two components, psi, eta in two components
+    cones: Array  # (2 d + 1, c): b in d components, psi, eta in d components
 
     @classmethod
     def of(cls, v: Array, gamma: Array, slack: Array, b: Array, psi: Array, eta: Array) -> "Point":
-        """The point of these parts: b and eta (2, c), psi (c,)."""
+        """The point of these parts: b and eta (d, c), psi (c,)."""
         return cls(v, jnp.stack([gamma, slack]), jnp.concatenate([b, psi[None], eta]))
 
     def with_b(self, b: Array) -> "Point":
-        """The same point with another b (2, c)."""
+        """The same point with another b (d, c)."""
         return self._replace(cones=jnp.concatenate([b, self.dual]))
 
     @property
@@ -49,23 +49,28 @@ class Point(NamedTuple):
 
     @property
     def b(self) -> Array:
-        """(2, c)"""
-        return self.cones[:2]
+        """(d, c)"""
+        return self.cones[: _tangents(self.cones)]
 
     @property
     def psi(self) -> Array:
         """(c,)"""
-        return self.cones[2]
+        return self.cones[_tangents(self.cones)]
 
     @property
     def eta(self) -> Array:
-        """(2, c)"""
-        return self.cones[3:]
+        """(d, c)"""
+        return self.cones[_tangents(self.cones) + 1 :]
 
     @property
     def dual(self) -> Array:
-        """(psi, eta), (3, c)"""
-        return self.cones[2:]
+        """(psi, eta), (1 + d, c)"""
+        return self.cones[_tangents(self.cones) :]
+
+
+def _tangents(cones: Array) -> int:
+    """d, of a table with 2 d + 1 rows."""
+    return cones.shape[0] // 2
 
 
 class Rows(NamedTuple):
@@ -73,7 +78,7 @@ class Rows(NamedTuple):
 
     balance: Array  # F(v), (n,)
     gap: Array  # g(v), (m,)
-    slip: Array  # T v, (2, c)
+    slip: Array  # T v, (d, c)
 
 
 class Residual(NamedTuple):
@@ -81,7 +86,7 @@ class Residual(NamedTuple):
 
     balance: Array  # F(v) - N^T gamma - T^T b, (n,)
     orthant: Array  # (2, m): slack - g(v), gamma slack - kappa
-    cones: Array  # (5, c): eta - T v, then the Jordan product beta o eta - kappa e
+    cones: Array  # (2 d + 1, c): eta - T v, then the Jordan product beta o eta - kappa e
 
     @property
     def gap(self) -> Array:
@@ -95,16 +100,16 @@ class Residual(NamedTuple):
 
     @property
     def slip(self) -> Array:
-        """(2, c)"""
-        return self.cones[:2]
+        """(d, c)"""
+        return self.cones[: _tangents(self.cones)]
 
     @property
     def cone(self) -> Array:
-        """(3, c)"""
-        return self.cones[2:]
+        """(1 + d, c)"""
+        return self.cones[_tangents(self.cones) :]
 
     def with_products(self, impact: Array, cone: Array) -> "Residual":
-        """The same with other complementarity products, (m,) and (3, c)."""
+        """The same with other complementarity products, (m,) and (1 + d, c)."""
         return self._replace(
             orthant=jnp.stack([self.gap, impact]), cones=jnp.concatenate([self.slip, cone])
         )
@@ -124,15 +129,15 @@ class Weights(NamedTuple):
     """
 
     normal: Array  # (m,)
-    coupling: Array  # (2, f)
-    tangent: Array  # (2, 2, c)
+    coupling: Array  # (d, f)
+    tangent: Array  # (d, d, c)
 
 
 class Tangent(Protocol):
     """The derivative of a problem's functions at one v."""
 
     def rates(self, dv: Array) -> tuple[Array, Array]:
-        """Derivatives of gap (m,) and slip (2, c) along dv."""
+        """Derivatives of gap (m,) and slip (d, c) along dv."""
         ...
 
     def condensed(self, weights: Weights) -> Array:
@@ -149,8 +154,8 @@ class Problem(Protocol):
         ...
 
     @property
-    def sizes(self) -> tuple[int, int]:
-        """Numbers of rows and of cones, (m, c)."""
+    def sizes(self) -> tuple[int, int, int]:
+        """Numbers of rows, of cones, and of tangential components, (m, c, d)."""
         ...
 
     @property
@@ -192,14 +197,12 @@ def residual(problem: Problem, rows: Rows, x: Point, kappa: Array) -> Residual:
     return Residual(
         balance=rows.balance - problem.pull(x.gamma, x.b),
         orthant=jnp.stack([x.slack - rows.gap, x.gamma * x.slack - kappa]),
-        cones=jnp.concatenate(
-            [x.eta - rows.slip, jordan(beta, eta) - kappa * identity(kappa.dtype)]
-        ),
+        cones=jnp.concatenate([x.eta - rows.slip, jordan(beta, eta) - kappa * identity(eta)]),
     )
 
 
 def cone_vectors(problem: Problem, x: Point) -> tuple[Array, Array]:
-    """beta = (radius, b) and eta = (psi, slip) of a point, (3, c) each."""
+    """beta = (radius, b) and eta = (psi, slip) of a point, (1 + d, c) each."""
     return jnp.concatenate([problem.radius(x.gamma)[None], x.b]), x.dual
 
 
