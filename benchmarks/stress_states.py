@@ -91,7 +91,7 @@ def _on_the_ground(model: dojo.Model, q: Array, gap: Array) -> tuple[dojo.Model,
     if not t.nc:
         return model, q
     node = mechanics.prepare(model, q, jnp.zeros(model.nv, q.dtype), jnp.zeros(model.nu), None)
-    lifted = jnp.abs(node.work[:, : t.nc]).max(axis=0) > BARELY
+    lifted = jnp.abs(node.rows.values[:, : t.nc]).max(axis=0) > BARELY
     asked = jnp.where(lifted, gap, BARELY)
     lift = (asked - mechanics.move(model, node, node.v).touch.gap).max()
     axis = np.asarray(model.joint_axis)

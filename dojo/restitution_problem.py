@@ -13,6 +13,7 @@ from jax import Array
 from dojo.math.vectors import contract, dot
 from dojo.model.model import Model
 from dojo.physics import mechanics, restitution
+from dojo.physics.contact_rows import ContactRows
 from dojo.physics.inertia import spatial_inertia
 from dojo.physics.mechanics import Derivative, Trial
 from dojo.physics.restitution import Strikes
@@ -40,7 +41,7 @@ class RestitutionProblem(StepProblem):
         derivative = Derivative(
             blocks=spatial_inertia(model, trial.frames).full(),
             axes=trial.axes,
-            gap=model.timestep * node.work[:, : model.topology.nc],
+            gap=_approach_rows(model, node.rows),
         )
         acts = strikes.acts.astype(model.dtype)
         nf = step.mu.shape[0]
@@ -101,6 +102,13 @@ class RestitutionProblem(StepProblem):
         return jax.tree.map(
             lambda a, b: jax.lax.stop_gradient(jnp.where(impact, a, b)), start, still
         )
+
+
+def _approach_rows(model: Model, rows: ContactRows) -> ContactRows:
+    """The rows of the normals, per timestep: metres in a step."""
+    nc = model.topology.nc
+    dofs = None if rows.dofs is None else rows.dofs[:, :nc]
+    return ContactRows(model.timestep * rows.values[:, :nc], dofs)
 
 
 def _room(model: Model, mass: Array, gain: Array, kappa: Array) -> Array:

@@ -21,13 +21,13 @@ from dojo.physics.collision import (
     Touch,
     anchored,
     candidates,
-    contact_moves,
     contact_points,
     framed,
     screws,
     touch,
     unit_screw,
 )
+from dojo.physics.contact_rows import ContactRows, contact_rows
 from dojo.physics.dry_friction import cones, joint_slip, on_dofs
 from dojo.physics.forces import Impulse, actuator_impulse, external_impulse, passive_impulse
 from dojo.physics.inertia import (
@@ -69,8 +69,7 @@ class Node(NamedTuple):
     impulse: Impulse
     contacts: Candidates
     point: Array  # (3, nc) where contact impulses act
-    # (nv, nc + d nf) impulses of unit contact impulses: normal, then each component of friction
-    work: Array
+    rows: ContactRows  # of contacts: normal, then each component of friction
     weight: Array  # (nc,) 1 near, 0 far away: share of the contact impulses that acts
     gap: Array  # (nc + 2 nlimit,) contact gaps, then limit distances
     target: Array  # (nc + 2 nlimit,) smallest gap asked for: 0, or below it in recovery
@@ -107,8 +106,8 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
     contacts = framed(model, contacts, now)
     point = contact_points(now)
     gap = jnp.concatenate([now.gap, limit_gap(model, q)])
-    work = contact_work(model, contacts, point, axes)
-    approach = contract(v, work)[: len(now.gap)]
+    rows = rows_at(model, contacts, point, axes)
+    approach = rows.along(v)[: len(now.gap)]
     return Node(
         q=q,
         v=v,
@@ -120,7 +119,7 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
         impulse=Impulse(constant, passive.drag),
         contacts=contacts,
         point=point,
-        work=work,
+        rows=rows,
         weight=nearness(now.gap, model.timestep * approach),
         gap=gap,
         target=jnp.minimum(0.0, gap + model.timestep * RECOVERY_SPEED),
@@ -159,13 +158,11 @@ def move(model: Model, node: Node, v: Array) -> Trial:
     )
 
 
-def contact_work(model: Model, contacts: Candidates, point: Array, axes: Array) -> Array:
-    """What `Node.work` holds, for contact points (3, nc) and motion axes (6, nv)."""
-    nf, d = contacts.friction.sliding.shape[0], model.topology.tangents
-    every = jnp.concatenate([unit_screw(contacts, point, k) for k in range(1 + d)], axis=1)
-    moves = contact_moves(model, contacts)
-    moves = jnp.concatenate([moves, *d * [moves[:, :nf]]], axis=1)
-    return contract(axes.T, every) * moves
+def rows_at(model: Model, contacts: Candidates, point: Array, axes: Array) -> ContactRows:
+    """What `Node.rows` holds, for contact points (3, nc) and motion axes (6, nv)."""
+    kinds = range(1 + model.topology.tangents)
+    every = jnp.concatenate([unit_screw(contacts, point, k) for k in kinds], axis=1)
+    return contact_rows(model, contacts, every, axes)
 
 
 def balance(model: Model, node: Node, trial: Trial, v: Array) -> Array:
@@ -178,7 +175,7 @@ def pull(model: Model, node: Node, gamma: Array, b: Array) -> Array:
     """Generalized impulse (nv,) of contacts, limits and dry friction."""
     nc, nf = node.weight.shape[0], node.contacts.friction.sliding.shape[0]
     impulse = jnp.concatenate([gamma[:nc], b[:, :nf].ravel()])
-    on_contacts = contract(node.work, _weight(node, len(b)) * impulse)
+    on_contacts = node.rows.pulled(_weight(node, len(b)) * impulse, model.nv)
     return on_contacts + joint_impulse(model, gamma[nc:], b[0, nf:])
 
 
@@ -201,7 +198,7 @@ def gaps(model: Model, node: Node, trial: Trial) -> Array:
 def slip(model: Model, node: Node, v: Array) -> Array:
     """Slip of the frictional candidates, then velocity of the dry dofs: (d, nf + nd)."""
     d, nf = model.topology.tangents, node.contacts.friction.sliding.shape[0]
-    contacts = contract(v, node.work)[node.weight.shape[0] :].reshape(d, nf)
+    contacts = node.rows.along(v)[node.weight.shape[0] :].reshape(d, nf)
     return cones(contacts, joint_slip(model, v))
 
 
@@ -210,7 +207,7 @@ class Derivative(NamedTuple):
 
     blocks: Array  # (6, 6, nl) d link momentum / d twist of the end pose, times h
     axes: Array  # (6, nv) twist of the end poses per unit of v, divided by h
-    gap: Array  # (nv, nc) d contact gap / d v
+    gap: ContactRows  # (nc) d contact gap / d v
 
 
 def differentiate(model: Model, node: Node, trial: Trial, v: Array) -> Derivative:
@@ -218,14 +215,14 @@ def differentiate(model: Model, node: Node, trial: Trial, v: Array) -> Derivativ
     blocks = interval_derivative(model, node.frames, trial.frames, trial.interval.turn)
     axes = step_axes(model, trial.axes, model.timestep * v)
     screw = screws(trial.touch.point, trial.touch.normal)
-    gap = contract(axes.T, screw) * contact_moves(model, node.contacts)
-    return Derivative(blocks.full(), axes, model.timestep * gap)
+    gap = contact_rows(model, node.contacts, screw, axes)
+    return Derivative(blocks.full(), axes, gap._replace(values=model.timestep * gap.values))
 
 
 def rates(model: Model, node: Node, d: Derivative, dv: Array) -> tuple[Array, Array]:
     """Derivatives of `gaps` (nc + 2 nlimit,) and `slip` (d, nf + nd) along dv."""
     limits = model.timestep * limit_rate(model, dv)
-    return jnp.concatenate([contract(dv, d.gap), limits]), slip(model, node, dv)
+    return jnp.concatenate([d.gap.along(dv), limits]), slip(model, node, dv)
 
 
 def condensed(
@@ -236,18 +233,19 @@ def condensed(
     d gamma = -normal d gap (nc + 2 nlimit,), d b = -coupling d gap - tangent d slip, (d, nf) and
     (d, d, nf + nd): the friction of a dry dof answers no gap.
     """
-    nc = node.weight.shape[0]
-    slip = node.work[:, nc:].reshape(node.work.shape[0], *coupling.shape)
-    contacts = contact_answer(node, d.gap, slip, (normal, coupling, tangent))
+    nc, own = node.weight.shape[0], node.rows.values
+    slip = own[:, nc:].reshape(len(own), *coupling.shape)
+    answer = impulse_answer(node, d.gap.values, slip, (normal, coupling, tangent))
+    contacts = node.rows.products(answer, model)
     joints = limit_weight(model, model.timestep * normal[nc:])
     joints = joints + on_dofs(model, tangent[0, 0, coupling.shape[1] :])
     return add_diagonal(free_response(model, node, d) + contacts, joints)
 
 
-def contact_answer(
+def impulse_answer(
     node: Node, gap: Array, slip: Array, weights: tuple[Array, Array, Array]
 ) -> Array:
-    """What the contacts' impulses take from the balance as gaps and slips change, (nv, k).
+    """Minus the change of the contacts' impulses as gaps and slips change, (k, nc + d nf).
 
     gap: (k, nc), slip: (k, d, nf), changes along k directions; weights as in `condensed`.
     """
@@ -258,7 +256,7 @@ def contact_answer(
         for k in range(d)
     )
     answer = jnp.concatenate([normal[:nc] * gap, *friction], axis=1)
-    return contract(node.work, (_weight(node, d) * answer).T)
+    return _weight(node, d) * answer
 
 
 def free_response(model: Model, node: Node, d: Derivative) -> Array:

@@ -71,7 +71,7 @@ def arrival(model: Model, node: Node, trial: Trial) -> Node:
         impulse=Impulse(zero, zero),
         point=point,
         contacts=contacts,
-        work=mechanics.contact_work(model, contacts, point, trial.axes),
+        rows=mechanics.rows_at(model, contacts, point, trial.axes),
         weight=jnp.ones_like(node.weight),
         gap=jnp.concatenate([trial.touch.gap, node.gap[len(trial.touch.gap) :]]),
     )
@@ -86,7 +86,8 @@ def taken_back(model: Model, node: Node, end: Node, v: Array, gamma: Array, b: A
 def effective_mass(model: Model, at: Node) -> Array:
     """What resists each row, 1 / (n M^-1 n^T): (nc + 2 nlimit,) [kg or kg m2]."""
     limits = eye(model.dtype, model.nv)[:, limit_table(model).dof]
-    work = jnp.concatenate([at.work[:, : model.topology.nc], limits, limits], axis=1)
+    contacts = at.rows.dense(model.nv)[:, : model.topology.nc]
+    work = jnp.concatenate([contacts, limits, limits], axis=1)
     # Not by a solve for all rows: its derivatives take as many again for each tangent.
     inverse = inverse_positive(at.mass)
     return 1.0 / at_least(jnp.sum(work * contract(inverse, work), axis=0))
@@ -94,7 +95,7 @@ def effective_mass(model: Model, at: Node) -> Array:
 
 def normal_velocity(model: Model, node: Node, v: Array) -> Array:
     """Velocity of the contacts along their normals, (nc,)."""
-    return contract(v, node.work)[: model.topology.nc]
+    return node.rows.along(v)[: model.topology.nc]
 
 
 def approach(model: Model, node: Node, end: Node, v: Array) -> Approach:

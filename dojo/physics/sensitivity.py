@@ -239,9 +239,10 @@ def _pull_rates(model: Model, at: Solved, local: _Local) -> tuple[Array, Array]:
     on_dofs = node.axes.T[..., None] * apart.T[:, None]
     by_q = by_q + contract(on_dofs.reshape(model.nv, -1), rate.reshape(-1, model.nv))
     # The share that acts, where it fades with the distance.
-    work = node.work
+    work = node.rows.dense(model.nv)
     whole = work[:, :nc] * at.gamma[:nc]
-    sides = total((work[:, nc:].reshape(model.nv, -1, nf) * at.b[:, :nf]).swapaxes(0, 1))
+    sides = work[:, nc:].reshape(model.nv, len(at.b), nf) * at.b[:, :nf]
+    sides = total(sides.swapaxes(0, 1))
     whole = whole + padded(sides, nc)
     approach = contract(node.v, work[:, :nc])
     by_gap, by_change = _nearness_rates(node.gap[:nc], h * approach)
