@@ -73,7 +73,8 @@ class Scaling(NamedTuple):
         unit = eye(w.dtype, len(w))[:, :, None]
         # |w|^2 1 - w w^T, a square for each plane of two components.
         for i, j in itertools.combinations(range(len(w)), 2):
-            across = jnp.zeros_like(w).at[i].set(-w[j]).at[j].set(w[i])
+            parts = {i: -w[j], j: w[i]}
+            across = jnp.stack([parts.get(k, jnp.zeros_like(w[0])) for k in range(len(w))])
             unit = unit + 2 * outer(across, across)
         return self.size / (1 + 2 * dot(w, w)) * unit
 
