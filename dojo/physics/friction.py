@@ -15,8 +15,9 @@ from dojo.model.model import Model
 from dojo.model.topology import ContactGroup
 from dojo.physics.pairs import Pairs, one_table
 
-# A cone needs an interior: the least sliding coefficient a contact is simulated with.
-SMALLEST = 1e-8
+# A cone needs an interior: the least sliding coefficient a contact is simulated with. Coefficients
+# over it must not be lost in single precision: where there are others, MuJoCo's own least one.
+SMALLEST, SMALLEST_OF_SEVERAL = 1e-8, 1e-5
 
 
 class Friction(NamedTuple):
@@ -46,7 +47,7 @@ def friction_of(model: Model, groups: Sequence[tuple[ContactGroup, Pairs]]) -> F
     every = jnp.stack([sliding, sliding, torsional, rolling, rolling])
     if explicit:
         every = jnp.where(pair >= 0, model.pair_friction[pair * (pair >= 0)].T, every)
-    sliding = jnp.maximum(every[0], SMALLEST)
+    sliding = jnp.maximum(every[0], SMALLEST_OF_SEVERAL)
     condim = np.concatenate([none, *[np.full(len(g), g.condim) for g, _ in groups]])
     acts = np.arange(5)[:, None] < condim - 1
     return Friction(sliding, (jnp.where(acts, every, 0.0) / sliding)[:d])

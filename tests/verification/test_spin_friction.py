@@ -1,5 +1,6 @@
 """Torsional, rolling and anisotropic friction against closed forms, an integrator, and MuJoCo."""
 
+import jax
 import mujoco
 import numpy as np
 import pytest
@@ -119,6 +120,18 @@ def test_a_puck_that_barely_slips_is_held_within_the_ellipse():
             states, infos = simulate(pushed, dojo.init(pushed), 100, kappa=1e-11)
             assert infos.converged.all()
             assert (np.linalg.norm(states.v[-1, :2]) > 1e-4) == (share > 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_ball_that_slides_freely_stops_spinning(dtype):
+    """No sliding friction, only torsional, at the default kappa of each precision."""
+    model = jax.tree.map(lambda x: x.astype(dtype), dojo.load(BALL.format(4, 0, TORSIONAL, 0)))
+    start = dojo.init(model, v=[1.0, 0.3, 0, 0.5, 2.0, 3.0])
+    kappa = 1e-4 if dtype is np.float32 else 1e-6
+    states, infos = simulate(model, start, 100, kappa=kappa)
+    assert infos.converged.all()
+    np.testing.assert_allclose(states.v[-1, :3], [1.0, 0.3, 0.0], atol=1e-3)
+    assert abs(states.v[-1, 5]) < 0.01 < 0.4 < states.v[-1, 3]
 
 
 def test_a_contact_with_torques_and_one_without_rest_alike(ball):
