@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
-from jacobians import jacobian_errors
+from jacobians import Steps
 from scipy.spatial import HalfspaceIntersection
 from simulator import simulate
 
@@ -366,7 +366,7 @@ def test_jacobians_of_a_pile_agree_with_differences():
     q = jax.vmap(lambda q: dojo.init(model, q=q).q)(jnp.array(q))
     v = jnp.array(0.5 * rng.normal(size=(lanes, model.nv)))
 
-    info, error = jacobian_errors(model, q, v)
+    info, error = Steps(model).errors(q, v)
     assert info.converged.all()
     pairs = contact_geoms(model.topology)[:, 0] > 0
     impulse = np.asarray(info.contacts.impulse)[..., 0]

@@ -1,14 +1,14 @@
 """Collision of any two convex geoms: gaps and normals, and the derivatives of steps with them."""
 
 import itertools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
-from jacobians import jacobian_errors
-from simulator import simulate
+from jacobians import Steps
 
 import dojo
 from dojo.model.topology import contact_geoms
@@ -65,33 +65,62 @@ def poses():
     return q
 
 
-def nearest_of(poses, order):
-    """The candidate of each pair with the smallest gap, and its normal from the first name on."""
+@pytest.fixture(scope="module")
+def moves():
+    """A move of every body, up to about 1 cm and 0.1 rad."""
+    rng = np.random.default_rng(1)
+    return rng.normal(size=(POSES, len(NAMES), 6)) * np.repeat([0.005, 0.05], 3)
+
+
+class Nearest(NamedTuple):
+    """Of a pair: the smallest gaps in all `CASES`, and the normal of the first."""
+
+    gap: np.ndarray  # (POSES,)
+    normal: np.ndarray  # (POSES, 3)
+    kept: np.ndarray  # (POSES,)
+    fresh: np.ndarray  # (POSES,)
+
+
+# Before a move, after it by what was settled before, and settled anew. Columns: where features are
+# settled, where that step is to lead, where they touch; 0 the start, 1 the end of the move.
+CASES = np.array([[0, 0, 0], [0, 1, 1], [1, 1, 1]])
+
+
+def nearest_of(poses, moves, order):
+    """The nearest candidate of each pair; its normal from the first name on."""
     model = dojo.load(scene(order), contact_budget=1000)
 
     @jax.jit
     @jax.vmap
-    def touched(q):
-        frames = link_frames(model, local_maps(model), q)
-        found = collision.touch(model, collision.candidates(model), frames)
-        return found.gap, found.normal
+    def touched(q, dq):
+        ends = jnp.stack([q, displace(model, q, dq)])
+        frames = jax.vmap(lambda q: link_frames(model, local_maps(model), q))(ends)
+        still = collision.candidates(model)
 
-    q = np.stack([poses[:, NAMES.index(n)] for n in order], axis=1)
-    gap, normal = (np.asarray(x) for x in touched(jnp.array(q.reshape(len(q), -1))))
+        def touch(now, ahead, at):
+            return collision.touch(model, collision.anchored(model, still, now, ahead), at)
+
+        found = jax.vmap(touch)(*(jax.tree.map(lambda x, k=k: x[k], frames) for k in CASES.T))
+        return found.gap, found.normal[0]
+
+    places = [NAMES.index(n) for n in order]
+    gaps, normal = touched(*(x[:, places].reshape(POSES, -1) for x in (poses, moves)))
+    gaps, normal = np.asarray(gaps), np.asarray(normal)
     geoms, names = contact_geoms(model.topology), model.topology.geom_names
     nearest = {}
     for pair in PAIRS:
         rows = [k for k, (a, b) in enumerate(geoms) if {names[a], names[b]} == set(pair)]
-        best = np.array(rows)[gap[:, rows].argmin(axis=1)]
+        before, kept, fresh = (gaps[:, k, rows] for k in range(3))
+        best = np.array(rows)[before.argmin(axis=1)]
         sign = np.where(np.array([names[geoms[k, 0]] for k in best]) == pair[0], 1.0, -1.0)
-        at = np.arange(len(gap))
-        nearest[pair] = gap[at, best], sign[:, None] * normal[at, :, best]
+        normals = sign[:, None] * normal[np.arange(POSES), :, best]
+        nearest[pair] = Nearest(before.min(axis=1), normals, kept.min(axis=1), fresh.min(axis=1))
     return nearest
 
 
 @pytest.fixture(scope="module")
-def nearest(poses):
-    return nearest_of(poses, NAMES)
+def nearest(poses, moves):
+    return nearest_of(poses, moves, NAMES)
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +145,7 @@ def test_gaps_and_normals_are_mujocos(pair, nearest, simulated):
     expected = np.array(
         [mujoco.mj_geomDistance(m, d, a, b, 10.0, at) for d, at in zip(every, ends, strict=True)]
     )
-    gap, normal = nearest[pair]
+    gap, normal = nearest[pair].gap, nearest[pair].normal
     apart = expected > 1e-4
     assert apart.sum() > 100
     # Where they overlap, at times a way out is found that is not the shortest.
@@ -134,43 +163,27 @@ def test_gaps_and_normals_are_mujocos(pair, nearest, simulated):
     assert np.median(1 - np.sum(way * normal[apart], axis=1)) < 1e-10
 
 
-def test_the_order_of_bodies_does_not_matter(poses, nearest):
-    swapped = nearest_of(poses, NAMES[::-1])
+def test_the_order_of_bodies_does_not_matter(poses, moves, nearest):
+    swapped = nearest_of(poses, moves, NAMES[::-1])
     for pair in PAIRS:
-        ours, theirs = nearest[pair][0], swapped[pair][0]
+        ours, theirs = nearest[pair].gap, swapped[pair].gap
         apart = ours > 1e-4
         off = np.abs(theirs - ours)[apart]
         assert np.mean(off < 1e-8) == 1 if pair in ROUND_PAIRS else np.mean(off < 1e-6) > 0.97
 
 
-def test_gaps_are_exact_where_a_step_ends(poses):
+def test_gaps_are_exact_where_a_step_ends(nearest):
     """The features that the start settles tell the distance after a move, unless others bear."""
-    model = dojo.load(scene(), contact_budget=1000)
-    rng = np.random.default_rng(1)
-    dq = rng.normal(size=(POSES, len(NAMES), 6)) * np.repeat([0.005, 0.05], 3)
-
-    @jax.jit
-    @jax.vmap
-    def moved(q, dq):
-        maps, still = local_maps(model), collision.candidates(model)
-        start = link_frames(model, maps, q)
-        end = link_frames(model, maps, displace(model, q, dq))
-        settled, afresh = (collision.anchored(model, still, at, end) for at in (start, end))
-        where = (settled, start), (settled, end), (afresh, end)
-        return [collision.touch(model, c, at).gap for c, at in where]
-
-    gaps = moved(jnp.array(poses.reshape(POSES, -1)), jnp.array(dq.reshape(POSES, -1)))
-    before, settled, afresh = (np.asarray(x) for x in gaps)
-    geoms, names = contact_geoms(model.topology), model.topology.geom_names
     for pair in PAIRS:
-        rows = [k for k, (a, b) in enumerate(geoms) if {names[a], names[b]} == set(pair)]
-        begun, kept, fresh = (x[:, rows].min(axis=1) for x in (before, settled, afresh))
+        begun, _, kept, fresh = nearest[pair]
         near = (begun > 1e-4) & (fresh > 1e-4) & (fresh < 0.1)
         assert near.sum() > 50
         off = np.abs(kept - fresh)[near]
         if pair not in ROUND_PAIRS:
-            # Rims count by a point, which moves round them as they tilt.
-            assert np.mean(off < 1e-3) > 0.6, pair
+            # A gap that is larger than it is would let them sink in: another feature of the rock,
+            # with its many small faces, has come to bear in up to 0.14, of others in up to 0.06.
+            assert np.mean((kept - fresh)[near] > 1e-4) < (0.2 if "rock" in pair else 0.1), pair
+            assert np.mean(off < 1e-3) > 0.7, pair
             continue
         if set(pair) <= ROUND:
             assert off.max() < 1e-10, pair
@@ -205,12 +218,11 @@ FALLING = {
 @pytest.mark.parametrize("bodies", FALLING.values(), ids=FALLING)
 def test_jacobians_of_a_pile_agree_with_differences(bodies):
     model, lanes = dojo.load(ONTO.format(bodies)), 4
-    start, _ = simulate(model, dojo.init(model), 40, kappa=1e-3)
-    at, rng = np.array([6, 12, 20, 36]), np.random.default_rng(0)
-    q = jnp.array(start.q[at])
-    v = jnp.array(start.v[at] + 0.1 * rng.normal(size=(lanes, model.nv)))
+    start, steps = dojo.init(model), Steps(model)
+    q, v = steps.after(*(jnp.tile(x, (lanes, 1)) for x in (start.q, start.v)), [6, 12, 20, 36])
+    v = v + 0.1 * np.random.default_rng(0).normal(size=v.shape)
 
-    info, error = jacobian_errors(model, q, v)
+    info, error = steps.errors(q, v)
     assert info.converged.all()
     pairs = contact_geoms(model.topology)[:, 0] > 0
     assert (np.asarray(info.contacts.impulse)[:, pairs, 0] > 1e-2).any(axis=1).sum() > 1
@@ -265,8 +277,14 @@ def test_a_budget_keeps_the_nearest_pairs():
         for k in range(5)
     )
     model = dojo.load(f"<mujoco><worldbody>{eggs}</worldbody></mujoco>", contact_budget=4)
-    frames = link_frames(model, local_maps(model), dojo.init(model).q)
-    c = collision.anchored(model, collision.candidates(model), frames, frames)
-    chosen = np.sort(np.asarray(collision.contact_geoms(model, c)).T, axis=1)
+
+    @jax.jit
+    def nearest(q):
+        frames = link_frames(model, local_maps(model), q)
+        c = collision.anchored(model, collision.candidates(model), frames, frames)
+        return collision.contact_geoms(model, c), collision.touch(model, c, frames).gap
+
+    geoms, gap = nearest(dojo.init(model).q)
+    chosen = np.sort(np.asarray(geoms).T, axis=1)
     assert sorted(map(tuple, chosen.tolist())) == [(0, 1), (1, 2), (2, 3), (3, 4)]
-    np.testing.assert_allclose(collision.touch(model, c, frames).gap, 0.01, atol=1e-12)
+    np.testing.assert_allclose(gap, 0.01, atol=1e-12)

@@ -9,17 +9,20 @@ that is a face, what lies over it touches it: at the corners of the polygon that
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
 from dojo.math.vectors import dot, total
 from dojo.model.model import Model
 from dojo.model.topology import ROWS, ContactGroup
-from dojo.physics.between import LENGTHWISE, between
+from dojo.physics import gjk
+from dojo.physics.between import Pair, between, turned
+from dojo.physics.choice import at_both, best_parting, both
 from dojo.physics.facing import over_face
-from dojo.physics.features import Features, Held, beside, picked, places, where
+from dojo.physics.features import Features, Held, beside, places, where
 from dojo.physics.kinematics import Frames
 from dojo.physics.pairs import Bodies, Pairs, placed
 from dojo.physics.solids import Solid, solids
+from dojo.physics.spots import LENGTHWISE, Spots, spots
 
 # What edges and corners must part geoms better by than faces, over the geoms' size; and each kind
 # of them than those before.
@@ -36,43 +39,45 @@ def settle(model: Model, group: ContactGroup, pairs: Pairs, now: Bodies, ahead: 
     bound = jnp.stack([one.bound, two.bound])
     size = bound[0] + bound[1]
     near = max(_ALIKE, 64 * float(jnp.finfo(size.dtype).eps)) * size
-    later_one, later_two = placed(model, pairs, ahead)
-    by_second = _turn(two.pose, later_two) < _turn(one.pose, later_one)
-    others, there = between(one, two, size, by_second)
-
-    def gaps_at(poses: tuple[Frames, Frames]) -> tuple[Array, Array]:
-        here = [s._replace(pose=pose) for s, pose in zip((one, two), poses, strict=True)]
-        over_faces = jnp.concatenate([_over_faces(*here), _over_faces(*here[::-1])])
-        return over_faces, jnp.where(there, _apart(others, *here), -jnp.inf)
-
-    gaps, later = gaps_at((one.pose, two.pose)), gaps_at((later_one, later_two))
-    every = _best(jnp.concatenate(gaps), jnp.concatenate(later), near, faces=len(gaps[0]))
-    face = _best(gaps[0], later[0], near, faces=len(gaps[0]))
-    last = picked(others, _best(gaps[1], later[1], near))
-    at = over_face(one, two, face, last, every < len(gaps[0]), near, ROWS["convex"] - 1)
+    later = placed(model, pairs, ahead)
+    by_second = _turn(two.pose, later[1]) < _turn(one.pose, later[0])
+    way = lax.stop_gradient(gjk.direction(one, two))
+    pair = Pair(one, two, size, by_second)
+    found, there = spots(one, two, way, size)
+    found = turned(pair, found)
+    # Choices have no derivatives: those of all that is not chosen need not be found.
+    by_face, face, spot = _chosen(*lax.stop_gradient((pair, found, there, later, near)))
+    index = jnp.stack([spot, *(jnp.full_like(spot, k) for k in LENGTHWISE)])
+    others = between(pair, found.picked(index))
+    last, along = (_places(others, k) for k in (slice(1), slice(1, None)))
+    at = over_face(one, two, face, last, by_face, near, ROWS["convex"] - 1)
     # Edges may lie along each other where nothing lies over a face.
-    along = jax.tree.map(lambda x: x[..., LENGTHWISE, :], others)
-    free = at.idle[:-1].all(axis=0) & there[LENGTHWISE]
-    first, rest = (jax.tree.map(lambda x, k=k: x[..., k, :], at) for k in (_FIRST, _REST))
-    return Held(beside(where(free, along, first), rest), bound)
+    free = at.idle[:-1].all(axis=0) & there[np.array(LENGTHWISE)]
+    return Held(beside(where(free, along, _places(at, _FIRST)), _places(at, _REST)), bound)
+
+
+def _places(at: Features, which: slice) -> Features:
+    return jax.tree.map(lambda x: x[..., which, :], at)
+
+
+def _chosen(
+    pair: Pair, found: Spots, there: Array, later: tuple[Frames, Frames], near: Array
+) -> tuple[Array, Array, Array]:
+    """Whether faces part the geoms best, which face does so, and which spot: (n,) each."""
+    one, two = at_both((pair.one, pair.two), later)
+    features = between(pair, found)
+    apart = _apart(both(features, features), one, two)
+    over_faces = jnp.concatenate([_over_faces(one, two), _over_faces(two, one)])
+    at_spots = jnp.where(both(there, there), apart, -jnp.inf)
+    faces, every = len(over_faces), jnp.concatenate([over_faces, at_spots])
+    by_face = best_parting(every, near, faces) < faces
+    return by_face, best_parting(over_faces, near, faces), best_parting(at_spots, near, 1)
 
 
 def _turn(now: Frames, ahead: Frames) -> Array:
     """A measure (n,) of how far geoms turn between poses."""
     off = ahead.rot - now.rot
     return total(total(off * off))
-
-
-def _best(gaps: Array, later: Array, near: Array, faces: int = 0) -> Array:
-    """What (n,) parts two geoms best, by their distances (k, n) along it, faces first.
-
-    Of what parts them now, what would do so most later, so that a body that passes another is not
-    stopped; if nothing does, what they overlap least along.
-    """
-    rank = np.maximum(0, np.arange(len(gaps)) - faces + 1)[:, None]
-    apart = gaps > 0
-    score = jnp.where(apart, later, jnp.where(apart.any(axis=0), -jnp.inf, gaps))
-    return jnp.argmax(score - rank * near, axis=0)
 
 
 def _over_faces(own: Solid, other: Solid) -> Array:

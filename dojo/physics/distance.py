@@ -29,16 +29,22 @@ class Terms(NamedTuple):
     size: Array  # (n,) [m] of both geoms
 
 
-def furthest(terms: Terms, n: Array, steps: int) -> Array:
-    """Normals (3, k, n) along which features are furthest apart, from n on.
+def settled(terms: Terms, n: Array, steps: int) -> Array:
+    """Normals (3, k, n) along which features are furthest apart, from n on; no derivatives.
 
     With g what lies between the extreme points along n, H the curvature of both supports, and P
     across n and the line, Newton's step is (P H P + (n . g) P) dn = P g.
     """
-    start = lax.stop_gradient(terms)
-    n = lax.fori_loop(0, steps - 2, lambda _, n: further(start, n), lax.stop_gradient(n))
-    # Two steps carry all derivatives: quadratic convergence forgets the rest.
-    return further(terms, further(terms, n))
+    terms, n = lax.stop_gradient((terms, n))
+    return lax.fori_loop(0, steps, lambda _, n: further(terms, n), n)
+
+
+def furthest(terms: Terms, n: Array) -> Array:
+    """The normals that `n` are near to, with their derivatives.
+
+    Two steps carry all that anybody asks for: quadratic convergence forgets the rest.
+    """
+    return lax.fori_loop(0, 2, lambda _, n: further(terms, n), n)
 
 
 def further(terms: Terms, n: Array) -> Array:
@@ -47,9 +53,13 @@ def further(terms: Terms, n: Array) -> Array:
     n = _normalized(n - dot(n, line) * line)
     t1, t2 = _tangents(n, line)
     g = terms.off - reach(one, terms.spread1, n) - reach(two, terms.spread2, n)
-    bent1, bent2 = (
-        _bend(one, terms.spread1, n, t) + _bend(two, terms.spread2, n, t) for t in (t1, t2)
+    # Along both tangents at once: half the program.
+    ways, twice = jnp.concatenate([t1, t2], axis=1), jnp.concatenate([n, n], axis=1)
+    spread1, spread2 = (
+        jnp.tile(jnp.broadcast_to(x, n.shape), (1, 2, 1)) for x in (terms.spread1, terms.spread2)
     )
+    bent = _bend(one, spread1, twice, ways) + _bend(two, spread2, twice, ways)
+    bent1, bent2 = jnp.split(bent, 2, axis=1)
     apart, free = dot(n, g), dot(t2, t2) > 0
     # No second direction across an edge.
     a, b, c = dot(t1, bent1) + apart, dot(t1, bent2), jnp.where(free, dot(t2, bent2) + apart, 1.0)

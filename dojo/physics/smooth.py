@@ -13,14 +13,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
 from dojo.math.vectors import SMALL, at_least, dot, safe_norm
 from dojo.model.model import Model
 from dojo.model.topology import ContactGroup
 from dojo.physics import gjk
-from dojo.physics.distance import Terms, further, furthest, reach
+from dojo.physics.choice import at_both, best_parting, both
+from dojo.physics.distance import Terms, further, furthest, reach, settled
 from dojo.physics.kinematics import Frames
 from dojo.physics.pairs import (
     Bodies,
@@ -35,7 +35,7 @@ from dojo.physics.solids import Solid, solids
 
 # Newton steps for a normal: from the direction between the nearest points of shrunk geoms, and from
 # the normal at the start of the step. They double the digits each.
-_SEARCH, _STEPS = 15, 5
+_SEARCH, _STEPS = 15, 3
 # A face bears where it is worse than an edge or a corner by no more than this share of the size.
 _ALIKE = 1e-12
 
@@ -71,8 +71,8 @@ def touch(model: Model, pairs: Pairs, held: Round, bodies: Bodies) -> Touch:
 
 
 def _normals(held: Round, one: Frames, two: Frames) -> Array:
-    at = held.features
-    free = furthest(_terms(held, one, two), at.normal, _STEPS)
+    at, terms = held.features, _terms(held, one, two)
+    free = furthest(terms, settled(terms, at.normal, _STEPS))
     return jnp.where(at.on_face, outwards(one, at.normal), free)
 
 
@@ -90,11 +90,7 @@ def _terms(held: Round, one: Frames, two: Frames) -> Terms:
 
 
 def settle(model: Model, group: ContactGroup, pairs: Pairs, now: Bodies, ahead: Bodies) -> Round:
-    """Choose features for a step from these poses, to about those `ahead`.
-
-    Of those along which two geoms are apart now, the one along which they would be so most later,
-    so that a body that passes another is not stopped; along none, where they overlap least.
-    """
+    """Choose features for a step from these poses, to about those `ahead`."""
     one = solids(model, group.first, pairs.first, now.first)
     two = solids(model, group.second, pairs.second, now.second)
     bound = jnp.stack([one.bound, two.bound])
@@ -102,17 +98,18 @@ def settle(model: Model, group: ContactGroup, pairs: Pairs, now: Bodies, ahead: 
     others = _corners(one, two, bound)
     every = jax.tree.map(lambda x, y: jnp.concatenate([x, y], axis=-2), faces, others)
     held = Round(every, two.spread, two.radius, bound)
+    # Choices have no derivatives: those of all that is not chosen need not be found.
+    best = _chosen(*lax.stop_gradient((held, one, two, placed(model, pairs, ahead))))
+    return held._replace(features=jax.tree.map(lambda x: _picked(x, best), every))
+
+
+def _chosen(held: Round, one: Solid, two: Solid, later: tuple[Frames, Frames]) -> Array:
+    """The feature (n,) that parts geoms best."""
     has_edge = one.has_edge.any(axis=0)[None]
     there = jnp.concatenate([one.has_face, has_edge, jnp.ones_like(has_edge)])
-    gaps, later = (
-        jnp.where(there, _separation(held, one._replace(pose=a), two._replace(pose=b)), -jnp.inf)
-        for a, b in (placed(model, pairs, now), placed(model, pairs, ahead))
-    )
-    apart = gaps > 0
-    score = jnp.where(apart, later, jnp.where(apart.any(axis=0), -jnp.inf, gaps))
-    handicap = np.arange(len(score))[:, None] >= len(one.has_face)
-    best = jnp.argmax(score - handicap * _ALIKE * (bound[0] + bound[1]), axis=0)
-    return held._replace(features=jax.tree.map(lambda x: _picked(x, best), every))
+    gaps = _separation(both(held, held), *at_both((one, two), later))
+    gaps = jnp.where(both(there, there), gaps, -jnp.inf)
+    return best_parting(gaps, _ALIKE * (held.bound[0] + held.bound[1]), len(one.has_face))
 
 
 def _separation(held: Round, one: Solid, two: Solid) -> Array:
