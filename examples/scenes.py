@@ -109,6 +109,13 @@ def tower() -> Scene:
     return _column([1.0] * BOXES, 60.0)
 
 
+def strike() -> Scene:
+    """A ball of 5 kg hits the tower at 6 m/s and knocks it over."""
+    ball = _free("ball", 'size=".15" mass="5" rgba=".2 .2 .2 1"', (-1.5, 0.02, 1.3))
+    xml = tower().xml.replace("</worldbody>", f"{ball}</worldbody>")
+    return Scene(xml, 2.5, v=[*np.zeros(6 * BOXES), 6.0, 0, 1, 0, 0, 0])
+
+
 def stack(light: float = 1.0, heavy: float = 1000.0) -> Scene:
     """Ten boxes on each other, light ones and heavy ones in turns, the lowest is light."""
     return _column([light, heavy] * (BOXES // 2), 10.0)
@@ -286,7 +293,8 @@ def pour(count: int = 100) -> Scene:
 
 
 SCENES: dict[str, Callable[[], Scene]] = {
-    scene.__name__: scene for scene in (tower, stack, dominoes, arch, bowl, peg, grasp, pour)
+    scene.__name__: scene
+    for scene in (tower, strike, stack, dominoes, arch, bowl, peg, grasp, pour)
 }
 
 
