@@ -82,16 +82,6 @@ def beside(*parts: Features) -> Features:
     return jax.tree.map(lambda *x: jnp.concatenate(x, axis=-2), *parts)
 
 
-def picked(at: Features, index: Array) -> Features:
-    """One place of each pair, by index (n,)."""
-
-    def pick(x: Array) -> Array:
-        shape = index.reshape(*[1] * (x.ndim - 1), -1)
-        return jnp.take_along_axis(x, shape, axis=x.ndim - 2)
-
-    return jax.tree.map(pick, at)
-
-
 def touch(held: Held, one: Frames, two: Frames) -> Touch:
     """Gaps, points and normals with the geoms here; the places of a pair follow each other."""
     at = held.features
