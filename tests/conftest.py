@@ -1,9 +1,25 @@
 """Settings shared by all tests: double precision, as contact mechanics wants it."""
 
+import os
+
+# Most of what tests do is compile. XLA's older code generator and no optimization by LLVM take a
+# quarter of the time for it; what comes out is slower, and the same but for rounding. Long
+# simulations ask for the default with `optimized`.
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+
 import jax
 import pytest
 
 jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(scope="module")
+def optimized():
+    """Code that takes long to compile and runs fast."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -485,16 +485,6 @@ def test_replace_traces(quadruped):
 # Notes: nothing is approximated in silence
 
 NOTED = {
-    "margin": (mjcf(FLOOR.format('margin=".01"') + BALL.format("")), "margin and gap"),
-    "gap": (mjcf(FLOOR.format("") + BALL.format('gap=".01"')), "margin and gap"),
-    "pair margin": (
-        mjcf(
-            FLOOR.format("") + BALL.format(""),
-            '<contact><pair geom1="floor" geom2="ball" margin=".1"/></contact>',
-        ),
-        "margin and gap",
-    ),
-    "limit margin": (hinged(joint='range="0 1" margin=".1"'), "joint limit margins"),
     "merged": (mjcf(FIXED), "2 bodies without joint merged into their parents: mount, camera"),
     "sensor": (hinged('<sensor><jointpos joint="hinge"/></sensor>'), "1 sensors: not evaluated"),
     "idle tendon": (
@@ -536,3 +526,12 @@ def test_a_hull_with_many_corners_is_reduced_and_the_loss_is_noted():
     # Its loss is that of the support function: here at most the radius less the inscribed one.
     lost = float(note.split("up to ")[1].split(" mm")[0])
     assert 1.0 < lost < 100.0
+
+
+def test_a_spec_loads_and_stays_as_it_is():
+    spec = mujoco.MjSpec.from_string(mjcf(FLOOR.format("") + BALL.format("")))
+    spec.body("ball").add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[0.1, 0, 0], name="more")
+    model = dojo.load(spec)
+    assert model.topology.geom_names == ("floor", "ball", "more")
+    assert model.topology.source == "<MjSpec>"
+    assert [geom.name for geom in spec.geoms] == ["floor", "ball", "more"]

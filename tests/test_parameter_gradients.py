@@ -24,7 +24,7 @@ SCENE = """
   <asset><mesh name="wedge" vertex="-.1 -.1 0  .1 -.1 0  0 .1 0  0 0 .15"/></asset>
   <worldbody>
   <geom name="floor" type="plane" size="3 3 .1" friction=".4" euler="0 1 0" contype="0"
-      conaffinity="1"/>
+      conaffinity="1" margin=".002"/>
   <body pos="0 0 .16" euler="4 3 10"><freejoint/>
     <geom type="box" size=".1 .06 .03" mass="1" friction=".7"/>
     <body pos=".1 0 0"><joint name="a" axis="0 1 .1" pos="0 0 .01" damping=".05" armature=".01"
@@ -42,7 +42,7 @@ SCENE = """
   <body pos="-.6 0 .05"><freejoint/><geom name="ball" size=".05" mass=".4"/></body>
   </worldbody>
   <contact><pair geom1="floor" geom2="ball" friction=".3 .35 .01 .006 .008"
-      condim="6"/></contact>
+      condim="6" margin=".003"/></contact>
   <actuator><motor joint="a" gear="1.5" ctrlrange="-1 1" ctrllimited="true"/>
     <position joint="b" kp="40" kv="2"/>
     <motor joint="a" forcerange="-.2 .2" forcelimited="true"/></actuator>

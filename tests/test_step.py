@@ -226,7 +226,7 @@ def test_what_begins_with_numbers_is_never_called_not_finite():
     v = 3 * rng.uniform(-1, 1, (n, quadruped.nv))
     ends = np.asarray(quadruped.actuator_ctrl_range)
     u = np.where(rng.random((n, quadruped.nu)) < 0.5, *ends.T)
-    starts = jax.vmap(lambda q, v: dojo.init(quadruped, q, v))(q, v)
+    starts = jax.jit(jax.vmap(lambda q, v: dojo.init(quadruped, q, v)))(q, v)
     options = dojo.SolverOptions(kappa=1e-3)
     run = jax.jit(jax.vmap(lambda s, u: dojo.step(quadruped, s, u, options=options)))
     after, info = run(starts, u)

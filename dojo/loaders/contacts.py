@@ -107,6 +107,7 @@ def read_contacts(
         {
             "mesh_vertices": hulls.vertices,
             "pair_friction": m.pair_friction.copy(),
+            "pair_margin": m.pair_margin.copy(),
         },
     )
 
@@ -180,7 +181,6 @@ def _candidate_pairs(m: mujoco.MjModel, found: Findings) -> list[_Pair]:
     for k in range(m.npair):
         g1, g2 = sorted((int(m.pair_geom1[k]), int(m.pair_geom2[k])))
         pairs[(g1, g2)] = _Pair(g1, g2, int(m.pair_dim[k]), k)
-    _note_approximations(m, list(pairs.values()), found)
     return list(pairs.values())
 
 
@@ -235,12 +235,6 @@ def _without_overlaps(
         f"INFEASIBLE: <exclude> them, or dojo.load(..., ignore=['{_OVERLAPPING}'])"
     )
     return pairs
-
-
-def _note_approximations(m: mujoco.MjModel, pairs: list[_Pair], found: Findings) -> None:
-    used = sorted({g for p in pairs for g in (p.geom1, p.geom2)})
-    if np.any(m.geom_margin[used]) or np.any(m.geom_gap[used]) or np.any(m.pair_margin):
-        found.note("contact margin and gap: approximated as zero")
 
 
 def _features(geoms: Geoms, g: int, hulls: Hulls) -> list[_Feature]:

@@ -62,6 +62,7 @@ def read_geoms(m: mujoco.MjModel, links: Links, found: Findings) -> Geoms:
             "geom_quat": np.array([p.quat for p in poses]).reshape(-1, 4),
             "geom_size": m.geom_size[keep].reshape(-1, 3).copy(),
             "geom_friction": m.geom_friction[keep, 0].copy(),
+            "geom_margin": m.geom_margin[keep].copy(),
             "geom_spin_friction": m.geom_friction[keep, 1:].reshape(-1, 2).copy(),
         },
     )

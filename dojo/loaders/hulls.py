@@ -14,6 +14,8 @@ from dojo.model.topology import Hull, Mesh
 MOST_CORNERS = 32
 # Triangles whose normals differ by less than this [rad] are of one face.
 _COPLANAR = 1e-4
+# A mesh counts as convex if its hull has no more volume than this share.
+_HOLLOW = 0.01
 
 
 @dataclasses.dataclass
@@ -30,7 +32,9 @@ class Hulls:
         if geom not in self.read:
             mesh = self.geoms.mesh[geom]
             assert mesh is not None
-            corners = hull_corners(mesh, self.geoms.names[geom], self.found)
+            name = self.geoms.names[geom]
+            corners = hull_corners(mesh, name, self.found)
+            _note_hollow(mesh, name, self.found)
             start = sum(map(len, self.corners))
             self.corners.append(corners)
             self.read[geom] = _hull(corners, start)
@@ -68,6 +72,19 @@ def hull_corners(mesh: Mesh, name: str, found: Findings) -> np.ndarray:
         f"up to {1e3 * lost:.2g} mm inside"
     )
     return corners
+
+
+def _note_hollow(mesh: Mesh, name: str, found: Findings) -> None:
+    """Tell of a mesh that is not its hull."""
+    body = trimesh.Trimesh(mesh.vertices, mesh.faces)
+    if not body.is_watertight:
+        return found.note(f"mesh geom {name}: not closed, collides as its convex hull")
+    more = body.convex_hull.volume / body.volume - 1
+    if more > _HOLLOW:
+        found.note(
+            f"mesh geom {name}: not convex, collides as its convex hull of {100 * more:.2g} % more "
+            f"volume. In convex pieces: dojo.load(..., decompose=[{name!r}])"
+        )
 
 
 def _spread(points: np.ndarray, count: int) -> np.ndarray:

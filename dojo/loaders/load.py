@@ -1,6 +1,5 @@
 """`load`: the way from a file to a Model."""
 
-import os
 from collections.abc import Collection
 from typing import Any
 
@@ -11,11 +10,12 @@ from jax.typing import DTypeLike
 
 from dojo.loaders.actuators import read_actuators
 from dojo.loaders.contacts import read_contacts
+from dojo.loaders.decomposition import Decompose, decomposed
 from dojo.loaders.findings import Findings, normalize_ignore
 from dojo.loaders.geoms import read_geoms
 from dojo.loaders.links import check_mass_matrix, read_links
 from dojo.loaders.restitution import Restitution, read_restitution
-from dojo.loaders.source import compile_source, source_text
+from dojo.loaders.source import Source, compiled, read_source, source_text
 from dojo.loaders.unsupported import disabled, find_unsupported
 from dojo.model.errors import ModelError
 from dojo.model.model import Model, check_values
@@ -25,18 +25,19 @@ _SCALAR = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
 
 
 def load(
-    source: str | os.PathLike[str],
+    source: Source,
     timestep: float | None = None,
     *,
     ignore: str | Collection[str] = (),
     dtype: DTypeLike | None = None,
     restitution: Restitution | None = None,
     contact_budget: int | None = None,
+    decompose: Decompose = (),
 ) -> Model:
-    """Load a robot from an MJCF or URDF file, or from an XML string.
+    """Load a robot from an MJCF or URDF file, an XML string, or a `mujoco.MjSpec`.
 
     Args:
-        source: path of the file, or the XML itself.
+        source: path of the file, the XML itself, or a `mujoco.MjSpec`.
         timestep: [s]; default: the file's.
         ignore: unsupported features to simulate without, by the names the error gives, or "all".
         dtype: float32 or float64; default: JAX's default float (float64 with jax_enable_x64).
@@ -45,13 +46,20 @@ def load(
         contact_budget: candidates for contact between bodies, of each kind, that a step considers
             at most, the nearest ones; `info.contacts.overflow` tells when more may touch. Default:
             four for each link, at least 32.
+        decompose: mesh geoms to split into convex pieces where they collide, by name, or "all", or
+            {geom name: concavity left to each piece, 0.01 to 1 of the mesh's size; default 0.05}.
+            Needs coacd (`pip install 'dojo-sim[decomposition]'`). Other meshes collide by their
+            convex hull; a note names those that are not convex.
 
     Raises:
         ModelError: the file is missing, malformed or unphysical; says what to change.
         UnsupportedFeature: the file uses what the engine does not simulate yet.
     """
     found = Findings(normalize_ignore(ignore))
-    m, name = compile_source(source)
+    spec, name = read_source(source)
+    m = compiled(spec, name)
+    if decompose:
+        m = decomposed(spec, m, decompose, name, found)
     if m.njnt == 0:
         raise ModelError(
             f"{name}: nothing moves, the file has no joints. A URDF's root link is welded to the "
@@ -68,7 +76,7 @@ def load(
     contacts, hulls, contact_parameters = read_contacts(m, geoms, budget, found)
     bounce = read_restitution(m, geoms, source_text(source), restitution, found)
     found.raise_if_unsupported(name)
-    limited, force_limited, ranges = _limits(m)
+    limited, force_limited, ranges = _limits(m, name)
     dry_dofs = np.flatnonzero(links.parameters["dof_frictionloss"])
     topology = Topology(
         parent=links.parent,
@@ -89,6 +97,7 @@ def load(
         geom_hull=hulls,
         contacts=contacts,
         restitution=bool(np.any(bounce)),
+        margins=bool(np.any(m.pair_margin) or np.any(geoms.parameters["geom_margin"])),
         keyframes=_keyframes(m, kept),
         notes=tuple(found.notes),
         source=name,
@@ -120,17 +129,26 @@ def _model(topology: Topology, parameters: dict[str, Any], dtype: DTypeLike | No
     return Model(topology=topology, **arrays)
 
 
-def _limits(m: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+def _limits(m: mujoco.MjModel, source: str) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     scalar = np.isin(m.jnt_type, _SCALAR)
     bits = mujoco.mjtDisableBit
     active = not (disabled(m, bits.mjDSBL_LIMIT) or disabled(m, bits.mjDSBL_CONSTRAINT))
     limited = np.flatnonzero(m.jnt_limited.astype(bool) & scalar & active)
     force = np.flatnonzero(m.jnt_actfrclimited.astype(bool) & scalar)
+    # A joint stops where its margin begins.
+    inwards = m.jnt_margin[limited, None] * np.array([1.0, -1.0])
+    ranges = m.jnt_range[limited] + inwards
+    for joint, (low, high) in zip(limited, ranges, strict=True):
+        if low > high:
+            raise ModelError(
+                f"{source}: joint {m.joint(joint).name}: its margin {m.jnt_margin[joint]:g} leaves "
+                f"nothing of its range {m.jnt_range[joint]}. Make the margin smaller."
+            )
     return (
         limited,
         force,
         {
-            "joint_range": m.jnt_range[limited].copy(),
+            "joint_range": ranges,
             "joint_force_range": m.jnt_actfrcrange[force].copy(),
         },
     )

@@ -1,7 +1,11 @@
-"""Compile a file or a string with MuJoCo; every failure becomes a ModelError."""
+"""Read and compile a file or a string with MuJoCo; every failure becomes a ModelError."""
 
+import contextlib
 import os
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import mujoco
 
@@ -24,19 +28,24 @@ _REMEDIES = {
 }
 
 
-def compile_source(source: str | os.PathLike[str]) -> tuple[mujoco.MjModel, str]:
-    """MuJoCo's compiled model, and a name for messages.
+# A path, the XML itself, or what MuJoCo edits models in.
+Source: TypeAlias = str | os.PathLike[str] | mujoco.MjSpec
+
+
+def read_source(source: Source) -> tuple[mujoco.MjSpec, str]:
+    """MuJoCo's editable form of a model, and a name for messages.
 
     Raises:
-        ModelError: missing file, malformed XML, or whatever MuJoCo's compiler refuses.
+        ModelError: missing file, malformed XML.
     """
+    if isinstance(source, mujoco.MjSpec):
+        # The caller's own stays as it is.
+        return source.copy(), "<MjSpec>"
     text = os.fspath(source)
     if text.lstrip().startswith("<"):
         name = "<XML string>"
-        try:
-            return mujoco.MjModel.from_xml_string(text), name
-        except (ValueError, RuntimeError, mujoco.FatalError) as error:
-            raise _explained(name, error) from None
+        with _explaining(name):
+            return mujoco.MjSpec.from_string(text), name
     path = Path(text)
     if not path.is_file():
         kind = "is a folder, not a model file" if path.is_dir() else "no such file"
@@ -44,14 +53,35 @@ def compile_source(source: str | os.PathLike[str]) -> tuple[mujoco.MjModel, str]
             f"{path}: {kind} (working directory {Path.cwd()}). Give the path of an MJCF or URDF "
             "file, or its XML as a string."
         )
+    with _explaining(str(path)):
+        return mujoco.MjSpec.from_file(str(path)), str(path)
+
+
+def compiled(spec: mujoco.MjSpec, name: str) -> mujoco.MjModel:
+    """What MuJoCo's compiler makes of it.
+
+    Raises:
+        ModelError: whatever the compiler refuses.
+    """
+    with _explaining(name), warnings.catch_warnings():
+        # It also tries a step of MuJoCo's, and warns of what that met.
+        warnings.simplefilter("ignore")
+        return spec.compile()
+
+
+@contextlib.contextmanager
+def _explaining(name: str) -> Iterator[None]:
+    """What MuJoCo refuses, as a ModelError."""
     try:
-        return mujoco.MjModel.from_xml_path(str(path)), str(path)
+        yield
     except (ValueError, RuntimeError, mujoco.FatalError) as error:
-        raise _explained(str(path), error) from None
+        raise _explained(name, error) from None
 
 
-def source_text(source: str | os.PathLike[str]) -> str:
-    """The XML of a path or string that compiled."""
+def source_text(source: Source) -> str:
+    """The XML of a path or string that compiled; empty where there is none."""
+    if isinstance(source, mujoco.MjSpec):
+        return ""
     text = os.fspath(source)
     return text if text.lstrip().startswith("<") else Path(text).read_text(errors="replace")
 

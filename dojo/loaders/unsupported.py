@@ -80,6 +80,4 @@ def _body_names(m: mujoco.MjModel, chosen: np.ndarray) -> str:
 def _notes(m: mujoco.MjModel, found: Findings) -> None:
     if m.nsensor:
         found.note(f"{m.nsensor} sensors: not evaluated")
-    if np.any(m.jnt_margin[m.jnt_limited.astype(bool)]):
-        found.note("joint limit margins: approximated as zero")
     found.note("solref, solimp, integrator, cone and solver options: MuJoCo's own, no effect here")

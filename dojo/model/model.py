@@ -45,7 +45,9 @@ class Model:
     geom_friction: Array  # (ng,) sliding friction coefficient
     geom_spin_friction: Array  # (ng, 2) [m] torsional and rolling friction coefficients
     geom_restitution: Array  # (ng,) Newton's coefficient, 0 to 1; zero unless topology.restitution
+    geom_margin: Array  # (ng,) [m] distance it keeps from others; zero unless topology.margins
     pair_friction: Array  # (npair, 5) of explicit pairs: sliding 2, torsional, rolling 2 [m]
+    pair_margin: Array  # (npair,) [m] likewise, of explicit pairs
     mesh_vertices: Array  # (k, 3) [m], hull corners that collide, in their geom's frame
     actuator_gear: Array  # (nu,)
     actuator_gain: Array  # (nu,) force per unit of control
@@ -79,9 +81,9 @@ class Model:
 
         Raises:
             ModelError: unknown name, wrong shape, NaN, a timestep, mass, size or restitution out
-                of range, dry friction in a joint or restitution in a model that was loaded
-                without (concrete values only; traced values pass unchecked, and such dry friction
-                or restitution has no effect).
+                of range, dry friction in a joint, restitution or margins in a model that was
+                loaded without (concrete values only; traced values pass unchecked, and such dry
+                friction, restitution or margins have no effect).
         """
         fields = parameter_names()
         checked: dict[str, Any] = {}
@@ -96,6 +98,8 @@ class Model:
             _check_dry_dofs(self.topology, checked["dof_frictionloss"])
         if "geom_restitution" in checked:
             _check_restitution(self.topology, checked["geom_restitution"])
+        for name in _MARGINS & checked.keys():
+            _check_margin(self.topology, name, checked[name])
         return dataclasses.replace(self, **checked)
 
     def __repr__(self) -> str:
@@ -123,6 +127,7 @@ _NOT_NEGATIVE = (
     "dof_frictionloss",
 )
 _SHARE = ("geom_restitution",)
+_MARGINS = {"geom_margin", "pair_margin"}
 
 
 def _checked(name: str, value: Any, current: Array) -> Array:
@@ -160,6 +165,17 @@ def _check_restitution(topology: Topology, restitution: Array) -> None:
         raise ModelError(
             "Model.replace(geom_restitution=...): would have no effect, the model was loaded "
             "without restitution. Load it with some, e.g. dojo.load(..., restitution=0.5)."
+        )
+
+
+def _check_margin(topology: Topology, name: str, margin: Array) -> None:
+    """Whether geoms keep a distance is decided at load."""
+    if topology.margins or isinstance(margin, jax.core.Tracer):
+        return
+    if np.any(np.asarray(margin)):
+        raise ModelError(
+            f"Model.replace({name}=...): would have no effect, the model was loaded without "
+            'margins. Give a geom that collides one in the file, e.g. <geom margin="1e-3"/>.'
         )
 
 

@@ -166,6 +166,7 @@ class Topology(ContentHashed):
     geom_hull: tuple[Hull | None, ...]  # of meshes that collide
     contacts: tuple[ContactGroup, ...]  # frictional groups first
     restitution: bool  # whether impacts bounce: Model.geom_restitution counts
+    margins: bool  # whether geoms keep a distance: Model.geom_margin and pair_margin count
     keyframes: tuple[Keyframe, ...]
     notes: tuple[str, ...]  # what the loader approximated, ignored or merged
     source: str

@@ -25,7 +25,16 @@ from dojo.physics.features import Held
 from dojo.physics.friction import Friction, friction_of
 from dojo.physics.kinematics import Frames
 from dojo.physics.nearest import nearest_pairs
-from dojo.physics.pairs import Bodies, Pairs, Touch, one_table, placed, tangent_frame
+from dojo.physics.pairs import (
+    Bodies,
+    Pairs,
+    Table,
+    Touch,
+    margins,
+    one_table,
+    placed,
+    tangent_frame,
+)
 from dojo.physics.planes import OnPlanes
 from dojo.physics.rounded import Edges
 from dojo.physics.smooth import Round
@@ -102,7 +111,7 @@ def framed(model: Model, c: Candidates, at: Touch) -> Candidates:
 
 
 def touch(model: Model, c: Candidates, frames: Frames | Bodies) -> Touch:
-    """Gaps, touching points and normals at these link poses."""
+    """Gaps, less the margins, touching points and normals at these link poses."""
     bodies = _bodies(frames)
     parts, groups = [planes.touch(model, c.planes, bodies.second)], _pair_groups(model.topology)
     if len(c.bodies) < len(groups):
@@ -120,7 +129,16 @@ def touch(model: Model, c: Candidates, frames: Frames | Bodies) -> Touch:
                 parts.append(features.touch(held, *placed(model, pairs, bodies)))
             case None:
                 parts.append(rounded.AT_ANY_POSE[group.kind](model, pairs, bodies))
-    return Touch(*(_arranged(model.topology, field) for field in zip(*parts, strict=True)))
+    whole = Touch(*(_arranged(model.topology, field) for field in zip(*parts, strict=True)))
+    return _at_margins(model, c, whole)
+
+
+def _at_margins(model: Model, c: Candidates, at: Touch) -> Touch:
+    """The same where geoms keep a distance: between surfaces outside of them by half of it."""
+    if not model.topology.margins:
+        return at
+    margin = margins(model, *(_of_candidates(model, c, x) for x in ("first", "second", "pair")))
+    return Touch(at.gap - margin, at.point - 0.5 * margin * at.normal, at.normal)
 
 
 def _arranged(topology: Topology, parts: Sequence[Array]) -> Array:
@@ -145,14 +163,16 @@ def _of_plane(topology: Topology) -> np.ndarray:
 
 def contact_geoms(model: Model, c: Candidates) -> np.ndarray | Array:
     """Geoms of the first and second body of each candidate, (2, nc)."""
-    with_plane = planes.plane_groups(model.topology)
-    sides = []
-    for side in ("first", "second"):
-        parts = [planes.joined(with_plane, side)]
-        for group, (chosen, _) in zip(_pair_groups(model.topology), c.bodies, strict=True):
-            parts.append(getattr(Pairs.of(group, chosen), side).repeat(group.rows))
-        sides.append(one_table(parts)[_order(model.topology)])
+    sides = [_of_candidates(model, c, side) for side in ("first", "second")]
     return np.stack(sides) if isinstance(sides[0], np.ndarray) else jnp.stack(sides)
+
+
+def _of_candidates(model: Model, c: Candidates, field: str) -> Table:
+    """A field of `Pairs` for each candidate, (nc,)."""
+    parts = [planes.joined(planes.plane_groups(model.topology), field)]
+    for group, (chosen, _) in zip(_pair_groups(model.topology), c.bodies, strict=True):
+        parts.append(getattr(Pairs.of(group, chosen), field).repeat(group.rows))
+    return one_table(parts)[_order(model.topology)]
 
 
 def contact_links(model: Model, c: Candidates) -> np.ndarray | Array:

@@ -8,14 +8,14 @@ from dojo.model.model import Model
 from dojo.model.topology import ContactGroup
 from dojo.physics import rounded
 from dojo.physics.kinematics import geom_frames
-from dojo.physics.pairs import Bodies, Pairs
+from dojo.physics.pairs import Bodies, Pairs, margins
 from dojo.physics.solids import solids
 
 
 def nearest_pairs(
     model: Model, group: ContactGroup, now: Bodies, later: Bodies
 ) -> tuple[Array | None, Array]:
-    """The entries (k,) of a group whose pairs are, or come, nearest to each other: its budget.
+    """The entries (k,) of a group whose pairs are, or come, nearest to touching: its budget.
 
     None where that is all of them. And how many others may touch.
     """
@@ -24,6 +24,8 @@ def nearest_pairs(
     pairs = Pairs.of(group)
     bound = [_least_gap(model, group, pairs, bodies) for bodies in (now, later)]
     least = lax.stop_gradient(jnp.minimum(*bound))
+    if model.topology.margins:
+        least = least - margins(model, *pairs.sides, pairs.pair)
     _, chosen = lax.top_k(-least, group.kept)
     return chosen, jnp.maximum(jnp.sum(least < 0) - group.kept, 0)
 

@@ -62,6 +62,14 @@ def placed(model: Model, pairs: Pairs, bodies: Bodies) -> tuple[Frames, Frames]:
     return one, two
 
 
+def margins(model: Model, first: Table, second: Table, pair: Table) -> Array:
+    """Distances (n,) [m] that pairs keep: that of an explicit pair, else the sum of both geoms."""
+    margin = model.geom_margin[first] + model.geom_margin[second]
+    if not len(model.pair_margin):
+        return margin
+    return jnp.where(pair >= 0, model.pair_margin[pair * (pair >= 0)], margin)
+
+
 def not_beyond_reach(bound: Array, first: Array, second: Array, found: Touch) -> Touch:
     """Touches (..., k, n) with the gap of the spheres round geoms, where these are further apart.
 

@@ -121,3 +121,32 @@ def test_balls_part_with_newtons_share_of_their_speed(e, measured):
     measured(f"restitution {e:g} between balls, measured", (vb - va) / 2.0)
     assert va + 3 * vb == pytest.approx(2.0, abs=1e-9)
     assert (vb - va) / 2.0 == pytest.approx(e, abs=1e-3)
+
+
+def test_what_is_far_away_changes_nothing(measured):
+    """A box thrown on the floor, alone and with a pile at 3 m: the same trajectory."""
+    floor = '<geom type="plane" size="1 1 1" friction=".5"/>'
+    thrown = free("thrown", 'type="box" size=".1 .08 .06"', "0 0 .4")
+    pile = free("low", 'type="box" size=".1 .1 .1"', "3 0 .1", 'mass="5"') + free(
+        "high", 'size=".05"', "3 .02 .26", 'mass="0.2"'
+    )
+
+    def flight(bodies):
+        model = dojo.load(
+            f'<mujoco><option timestep=".01"/><worldbody>{floor}{bodies}</worldbody></mujoco>'
+        )
+        v = np.zeros(model.nv)
+        v[:6] = 0.8, 0.3, -0.5, 2.0, -3.0, 1.0
+        states, infos = simulate(model, dojo.init(model, v=v), 200, 1e-6, tolerance=1e-12)
+        assert infos.converged.all()
+        assert infos.contacts.impulse[..., 0].max() > 0.1
+        return states
+
+    alone, among = flight(thrown), flight(thrown + pile)
+    apart = [
+        float(np.abs(a - b).max())
+        for a, b in ((among.q[:, :7], alone.q), (among.v[:, :6], alone.v))
+    ]
+    measured("2 s of a thrown box with and without a pile 3 m away, apart [m, m/s]", apart)
+    assert np.hypot(*(among.q[:, 7:9] - among.q[:, :2]).T).min() > 2.0
+    assert max(apart) < 1e-9

@@ -8,6 +8,7 @@ from simulator import energies, momenta, simulate
 
 import dojo
 
+pytestmark = pytest.mark.usefixtures("optimized")
 TETRAHEDRON = (
     '<asset><mesh name="stone" vertex=".1 .1 .1 -.1 -.1 .1 -.1 .1 -.1 .1 -.1 -.1"/></asset>'
 )

@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 
 import dojo
 
+pytestmark = pytest.mark.usefixtures("optimized")
 G, KAPPA, LANES = 9.81, 1e-10, 40
 TOSSED = """
 <mujoco><option timestep="0.01"/><worldbody><geom type="plane" size="1 1 1"/>

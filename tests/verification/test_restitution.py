@@ -9,6 +9,7 @@ from rollouts import simulate, simulate_many, stacked
 
 import dojo
 
+pytestmark = pytest.mark.usefixtures("optimized")
 G, KAPPA = 9.81, 1e-12
 RADIUS = 0.05
 STEPS = (4e-3, 2e-3, 1e-3)
