@@ -292,9 +292,37 @@ def pour(count: int = 100) -> Scene:
     return Scene(_world(_floor(0.6) + "".join(bodies), assets=assets), 4.0, budget=100)
 
 
+# --- rough ground
+
+
+def hills() -> Scene:
+    """A ball, a can, a box, a capsule and a rock roll and tumble down hills: a height field."""
+    rows, columns = 25, 41
+    rng = np.random.default_rng(5)
+    x, y = np.meshgrid(np.linspace(-2, 2, columns), np.linspace(-1.2, 1.2, rows))
+    height = 0.6 - 0.25 * x + 0.12 * np.sin(4 * x) * np.cos(5 * y) + rng.uniform(0, 0.05, x.shape)
+    height += 0.3 * y**2
+    low, high = height.min(), height.max()
+    numbers = " ".join(f"{z:.6g}" for z in ((height - low) / (high - low))[::-1].ravel())
+    ground = (
+        f'<hfield name="hills" nrow="{rows}" ncol="{columns}" size="2 1.2 {high - low:.6g} .1"'
+        f' elevation="{numbers}"/>'
+    )
+    rock = " ".join(_three(*corner) for corner in 1.5 * _ROCK)
+    geoms = ['size=".09"', 'type="cylinder" size=".08 .06"', 'type="box" size=".09 .07 .06"']
+    geoms += ['type="capsule" size=".05 .08"', 'type="mesh" mesh="rock"']
+    bodies = "".join(
+        _free(f"body {k}", f'{geom} density="1000" friction=".5"', (-1.6, 0.36 * (k - 2), 1.6))
+        for k, geom in enumerate(geoms)
+    )
+    assets = f'{ground}<mesh name="rock" vertex="{rock}"/>'
+    field = '<geom name="ground" type="hfield" hfield="hills" friction=".5" rgba=".5 .6 .5 1"/>'
+    return Scene(_world(field + bodies, assets=assets), 4.0, budget=150)
+
+
 SCENES: dict[str, Callable[[], Scene]] = {
     scene.__name__: scene
-    for scene in (tower, strike, stack, dominoes, arch, bowl, peg, grasp, pour)
+    for scene in (tower, strike, stack, dominoes, arch, bowl, peg, grasp, hills, pour)
 }
 
 

@@ -132,10 +132,6 @@ def actuator(text):
     return hinged(f"<actuator>{text}</actuator>", joint='range="-1 1"')
 
 
-HFIELD = (
-    '<geom name="hills" type="hfield" hfield="hills"/>' + BALL,
-    '<asset><hfield name="hills" nrow="2" ncol="2" size="1 1 1 1"/></asset>',
-)
 TENDON = '<tendon><fixed name="cable" {0}><joint joint="hinge" coef="1"/></fixed></tendon>'
 BALL_JOINT = '<body><joint name="{0}" type="ball" range="0 1"/><geom size=".1"/></body>'
 
@@ -203,7 +199,6 @@ UNSUPPORTED = {
     ),
     "density": (hinged(option='<option density="1.2"/>'), "fluid", "density 1.2"),
     "viscosity": (hinged(option='<option viscosity=".1"/>'), "fluid", "viscosity 0.1"),
-    "hfield": (mjcf(*HFIELD), "collider", "hfield hills"),
     "contact override": (
         mjcf(
             FLOOR + BALL,

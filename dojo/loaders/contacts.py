@@ -26,7 +26,15 @@ _KINDS = get_args(FeatureKind)
 # Bodies that overlap by more than this at the start are told of [m].
 _OVERLAPPING, _OVERLAP = "initial overlap", 1e-3
 # Geoms that collide with each other, simplest first.
-_COLLIDING: tuple[GeomKind, ...] = ("sphere", "ellipsoid", "capsule", "cylinder", "box", "mesh")
+_COLLIDING: tuple[GeomKind, ...] = (
+    "sphere",
+    "ellipsoid",
+    "capsule",
+    "cylinder",
+    "box",
+    "mesh",
+    "hfield",
+)
 # Those whose gaps among each other have closed forms; those that touch in one point.
 _CLOSED, _ROUND = {"sphere", "capsule", "box"}, {"sphere", "ellipsoid"}
 
@@ -63,6 +71,12 @@ class _Entry:
     first: int
     second: int
     feature: _Feature
+    cell: tuple[int, int, int] | None = None  # of a height field, as in ContactGroup
+    window: tuple[int, int] | None = None
+
+
+# What the entries of a group have in common: condim, kind, and whether on a height field.
+_Key = tuple[int, FeatureKind, bool]
 
 
 class _Row(NamedTuple):
@@ -76,7 +90,7 @@ def read_contacts(
     m: mujoco.MjModel, geoms: Geoms, budget: int, found: Findings
 ) -> tuple[tuple[ContactGroup, ...], tuple[Hull | None, ...], dict[str, np.ndarray]]:
     """The contact groups, frictional ones first, the hulls of meshes, and their parameters."""
-    rows: dict[tuple[int, FeatureKind], list[_Row]] = {}
+    rows: dict[_Key, list[_Row]] = {}
     hulls = Hulls(geoms, found)
     left_out: list[str] = []
     pairs = _without_overlaps(m, _candidate_pairs(m, found), geoms, found)
@@ -85,8 +99,8 @@ def read_contacts(
             continue
         first, second = geoms.index[pair.geom1], geoms.index[pair.geom2]
         kinds = geoms.kinds[first], geoms.kinds[second]
-        if kinds == ("plane", "plane"):
-            continue  # MuJoCo, too, lets planes pass through each other.
+        if set(kinds) <= {"plane", "hfield"}:
+            continue  # MuJoCo, too, lets these pass through each other.
         if "plane" in kinds:
             entries = _on_plane(geoms, first, second, hulls)
         else:
@@ -94,12 +108,14 @@ def read_contacts(
                 left_out.append(f"{geom_name(m, pair.geom1)}-{geom_name(m, pair.geom2)}")
                 continue
             entries = _between_bodies(geoms, first, second, hulls)
+            if "hfield" in kinds:
+                entries = _over_cells(entries[0], geoms, m.geom_rbound)
         for entry in entries:
-            key = (pair.condim, entry.feature.kind)
+            key = (pair.condim, entry.feature.kind, entry.cell is not None)
             rows.setdefault(key, []).append(_Row(pair, entry))
     if left_out:
         found.refuse("body-body collision", f"{len(left_out)} pairs: {listing(left_out)}")
-    order = sorted(rows, key=lambda key: (key[0] == 1, _KINDS.index(key[1]), key[0]))
+    order = sorted(rows, key=lambda key: (key[0] == 1, _KINDS.index(key[1]), key[2], key[0]))
     groups = tuple(_group(m, geoms, key, rows[key], budget) for key in order)
     return (
         groups,
@@ -141,10 +157,27 @@ def _between_bodies(geoms: Geoms, a: int, b: int, hulls: Hulls) -> list[_Entry]:
     return entries
 
 
+def _over_cells(entry: _Entry, geoms: Geoms, bounds: np.ndarray) -> list[_Entry]:
+    """An entry for each triangle of the cells that a geom may lie over."""
+    field = geoms.hfield[entry.first]
+    assert field is not None
+    radius = bounds[next(g for g, i in geoms.index.items() if i == entry.second)]
+    grid = np.array([field.rows - 1, field.columns - 1])
+    side = 2 * np.array(field.extent[::-1]) / grid
+    # Not to the cell: a step moves it.
+    rows, columns = np.minimum(np.ceil(2 * radius / side).astype(int) + 3, grid).tolist()
+    return [
+        dataclasses.replace(entry, cell=(row, column, half), window=(rows, columns))
+        for row in range(rows)
+        for column in range(columns)
+        for half in range(2)
+    ]
+
+
 def _group(
     m: mujoco.MjModel,
     geoms: Geoms,
-    key: tuple[int, FeatureKind],
+    key: _Key,
     rows: list[_Row],
     budget: int,
 ) -> ContactGroup:
@@ -166,6 +199,8 @@ def _group(
         friction_rule=np.array([rule(e.first, e.second) for e in entries]),
         pair=np.array([row.pair.explicit for row in rows]),
         budget=len(rows) if key[1] in PLANE_KINDS else budget,
+        cell=np.array([e.cell for e in entries if e.cell is not None], int).reshape(-1, 3),
+        window=np.array([e.window for e in entries if e.window is not None], int).reshape(-1, 2),
     )
 
 
@@ -220,7 +255,7 @@ def _without_overlaps(
     for pair in pairs:
         ends_of = (pair.geom1, pair.geom2)
         known = all(g in geoms.index for g in ends_of)
-        if known and "plane" not in {geoms.kinds[geoms.index[g]] for g in ends_of}:
+        if known and not {"plane", "hfield"} & {geoms.kinds[geoms.index[g]] for g in ends_of}:
             depth = -mujoco.mj_geomDistance(m, data, *ends_of, 1.0, ends)
             if depth > _OVERLAP:
                 overlaps[pair] = f"{geom_name(m, ends_of[0])}-{geom_name(m, ends_of[1])}"

@@ -17,7 +17,7 @@ FEATURES = {
     "fluid": "drag and lift of a medium (density, viscosity, wind)",
     "flex": "deformable bodies",
     "plugin": "engine plugins",
-    "collider": "height fields and signed distance fields that collide",
+    "collider": "signed distance fields that collide",
     "surface": "adhesion and moving surfaces",
     "override": "one set of contact parameters for all contacts (<flag override>)",
     "polynomial": "polynomial stiffness or damping, and plastic joints",

@@ -95,6 +95,7 @@ def load(
         geom_group=geoms.group,
         geom_mesh=geoms.mesh,
         geom_hull=hulls,
+        geom_hfield=geoms.hfield,
         contacts=contacts,
         restitution=bool(np.any(bounce)),
         margins=bool(np.any(m.pair_margin) or np.any(geoms.parameters["geom_margin"])),

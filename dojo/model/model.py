@@ -49,6 +49,7 @@ class Model:
     pair_friction: Array  # (npair, 5) of explicit pairs: sliding 2, torsional, rolling 2 [m]
     pair_margin: Array  # (npair,) [m] likewise, of explicit pairs
     mesh_vertices: Array  # (k, 3) [m], hull corners that collide, in their geom's frame
+    hfield_heights: Array  # (k,) [m] of the points of height fields, see topology.geom_hfield
     actuator_gear: Array  # (nu,)
     actuator_gain: Array  # (nu,) force per unit of control
     actuator_bias: Array  # (nu, 3) force: constant, per length, per velocity

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 JointKind = Literal["free", "ball", "hinge", "slide"]
-GeomKind = Literal["plane", "sphere", "capsule", "ellipsoid", "cylinder", "box", "mesh"]
+GeomKind = Literal["plane", "sphere", "capsule", "ellipsoid", "cylinder", "box", "mesh", "hfield"]
 # Features of a convex geom against a plane, and of pairs of bodies (dojo.physics.collision).
 FeatureKind = Literal[
     "disc", "ellipsoid", "point", "closest", "capsules", "edges", "boxes", "round", "convex"
@@ -78,6 +78,25 @@ class Hull(ContentHashed):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class HeightField(ContentHashed):
+    """A surface over a grid of points, z upwards in its geom's frame.
+
+    The cell between four points is two triangles, which share the edge from its lower left to its
+    upper right point.
+    """
+
+    rows: int  # points along y, from -extent to extent
+    columns: int  # points along x, likewise
+    extent: tuple[float, float]  # half lengths along x and y [m]
+    start: int  # of its heights in Model.hfield_heights, row by row
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Points along y and x."""
+        return self.rows, self.columns
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class ContactGroup(ContentHashed):
     """Contact candidates of one kind, between a first and a second geom.
 
@@ -88,6 +107,9 @@ class ContactGroup(ContentHashed):
     "capsules" (two), "edges" (of a box against a capsule), "boxes" (two), "round" (a sphere or
     ellipsoid against any convex geom) and "convex" (all other pairs, with a cylinder or a mesh)
     have no feature.
+
+    The first geoms may be height fields: an entry is then one of the triangles of a window of cells
+    that moves along with the second geom.
     """
 
     kind: FeatureKind
@@ -100,6 +122,10 @@ class ContactGroup(ContentHashed):
     friction_rule: np.ndarray  # (n,) 0: the larger of both, 1: the first's, 2: the second's
     pair: np.ndarray  # (n,) row of model.pair_friction, or -1
     budget: int  # entries that take part in a step at most, the nearest ones
+    # Of height fields, else empty: row and column of a cell in its window and which half, (n, 3);
+    # rows and columns of the window, (n, 2).
+    cell: np.ndarray
+    window: np.ndarray
 
     def __len__(self) -> int:
         return self.rows * self.kept
@@ -118,6 +144,11 @@ class ContactGroup(ContentHashed):
     def rows(self) -> int:
         """Candidates an entry."""
         return ROWS.get(self.kind, 1)
+
+    @property
+    def on_ground(self) -> bool:
+        """Whether the first geoms are height fields."""
+        return len(self.cell) > 0
 
     @property
     def with_plane(self) -> bool:
@@ -164,6 +195,7 @@ class Topology(ContentHashed):
     geom_group: tuple[int, ...]
     geom_mesh: tuple[Mesh | None, ...]
     geom_hull: tuple[Hull | None, ...]  # of meshes that collide
+    geom_hfield: tuple[HeightField | None, ...]
     contacts: tuple[ContactGroup, ...]  # frictional groups first
     restitution: bool  # whether impacts bounce: Model.geom_restitution counts
     margins: bool  # whether geoms keep a distance: Model.geom_margin and pair_margin count

@@ -11,6 +11,7 @@ import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -19,7 +20,7 @@ from dojo.math.vectors import cross
 from dojo.model.layout import entries
 from dojo.model.model import Model
 from dojo.model.topology import ContactGroup, Topology
-from dojo.physics import boxes, convex, features, planes, rounded, smooth
+from dojo.physics import boxes, convex, features, planes, rounded, smooth, terrain
 from dojo.physics.boxes import Facets
 from dojo.physics.features import Held
 from dojo.physics.friction import Friction, friction_of
@@ -27,6 +28,7 @@ from dojo.physics.kinematics import Frames
 from dojo.physics.nearest import nearest_pairs
 from dojo.physics.pairs import (
     Bodies,
+    Ground,
     Pairs,
     Table,
     Touch,
@@ -44,6 +46,7 @@ class Settled(NamedTuple):
     """What the start of a step decides about the pairs of a group."""
 
     chosen: Array | None  # (k,) the entries that take part; None: all
+    ground: Ground | None  # what they lie over, of height fields
     features: Facets | Edges | Round | Held | None
 
 
@@ -68,9 +71,12 @@ def anchored(model: Model, c: Candidates, frames: Frames | Bodies, ahead: Frames
     now, later = _bodies(frames), _bodies(ahead)
     settled, overflow = [], jnp.asarray(0)
     for group in _pair_groups(model.topology):
-        chosen, lost = nearest_pairs(model, group, now, later)
-        features = _features(model, group, Pairs.of(group, chosen), now, later)
-        settled.append(Settled(chosen, features))
+        ground = terrain.under(model, group, now, later) if group.on_ground else None
+        chosen, lost = nearest_pairs(model, group, Pairs.of(group, None, ground), now, later)
+        if chosen is not None:
+            ground = jax.tree.map(lambda x, chosen=chosen: x[..., chosen], ground)
+        features = _features(model, group, Pairs.of(group, chosen, ground), now, later)
+        settled.append(Settled(chosen, ground, features))
         overflow += lost
     return c._replace(
         friction=_friction(model, tuple(settled)),
@@ -116,8 +122,8 @@ def touch(model: Model, c: Candidates, frames: Frames | Bodies) -> Touch:
     parts, groups = [planes.touch(model, c.planes, bodies.second)], _pair_groups(model.topology)
     if len(c.bodies) < len(groups):
         c = c._replace(bodies=anchored(model, c, bodies, bodies.second).bodies)
-    for group, (chosen, held) in zip(groups, c.bodies, strict=True):
-        pairs = Pairs.of(group, chosen)
+    for group, (chosen, ground, held) in zip(groups, c.bodies, strict=True):
+        pairs = Pairs.of(group, chosen, ground)
         match held:
             case Facets():
                 parts.append(boxes.touch(model, pairs, held, bodies))
@@ -170,7 +176,7 @@ def contact_geoms(model: Model, c: Candidates) -> np.ndarray | Array:
 def _of_candidates(model: Model, c: Candidates, field: str) -> Table:
     """A field of `Pairs` for each candidate, (nc,)."""
     parts = [planes.joined(planes.plane_groups(model.topology), field)]
-    for group, (chosen, _) in zip(_pair_groups(model.topology), c.bodies, strict=True):
+    for group, (chosen, *_) in zip(_pair_groups(model.topology), c.bodies, strict=True):
         parts.append(getattr(Pairs.of(group, chosen), field).repeat(group.rows))
     return one_table(parts)[_order(model.topology)]
 

@@ -21,8 +21,9 @@ from dojo.physics.facing import over_face
 from dojo.physics.features import Features, Held, beside, places, where
 from dojo.physics.kinematics import Frames
 from dojo.physics.pairs import Bodies, Pairs, placed
-from dojo.physics.solids import Solid, solids
+from dojo.physics.solids import Solid, alike, solids
 from dojo.physics.spots import LENGTHWISE, Spots, spots
+from dojo.physics.terrain import triangles
 
 # What edges and corners must part geoms better by than faces, over the geoms' size; and each kind
 # of them than those before.
@@ -33,9 +34,7 @@ _FIRST, _REST = slice(2), slice(2, None)
 
 def settle(model: Model, group: ContactGroup, pairs: Pairs, now: Bodies, ahead: Bodies) -> Held:
     """Choose normals and points for a step from these poses, to about those `ahead`."""
-    among = np.concatenate([group.first, group.second])
-    one = solids(model, among, pairs.first, now.first)
-    two = solids(model, among, pairs.second, now.second)
+    one, two = _both(model, group, pairs, now)
     bound = jnp.stack([one.bound, two.bound])
     size = bound[0] + bound[1]
     near = max(_ALIKE, 64 * float(jnp.finfo(size.dtype).eps)) * size
@@ -54,6 +53,16 @@ def settle(model: Model, group: ContactGroup, pairs: Pairs, now: Bodies, ahead: 
     # Edges may lie along each other where nothing lies over a face.
     free = at.idle[:-1].all(axis=0) & there[np.array(LENGTHWISE)]
     return Held(beside(where(free, along, _places(at, _FIRST)), _places(at, _REST)), bound)
+
+
+def _both(model: Model, group: ContactGroup, pairs: Pairs, now: Bodies) -> tuple[Solid, Solid]:
+    """The geoms of pairs, alike in the numbers of what they have."""
+    if pairs.ground is not None:
+        one = triangles(pairs.ground, placed(model, pairs, now)[0])
+        return alike(one, solids(model, group.second, pairs.second, now.second))
+    among = np.concatenate([group.first, group.second])
+    one = solids(model, among, pairs.first, now.first)
+    return one, solids(model, among, pairs.second, now.second)
 
 
 def _places(at: Features, which: slice) -> Features:

@@ -6,14 +6,13 @@ from jax import Array, lax
 from dojo.math.vectors import dot
 from dojo.model.model import Model
 from dojo.model.topology import ContactGroup
-from dojo.physics import rounded
-from dojo.physics.kinematics import geom_frames
-from dojo.physics.pairs import Bodies, Pairs, margins
+from dojo.physics import rounded, terrain
+from dojo.physics.pairs import Bodies, Pairs, margins, placed
 from dojo.physics.solids import solids
 
 
 def nearest_pairs(
-    model: Model, group: ContactGroup, now: Bodies, later: Bodies
+    model: Model, group: ContactGroup, pairs: Pairs, now: Bodies, later: Bodies
 ) -> tuple[Array | None, Array]:
     """The entries (k,) of a group whose pairs are, or come, nearest to touching: its budget.
 
@@ -21,7 +20,6 @@ def nearest_pairs(
     """
     if group.kept == len(group.second):
         return None, jnp.asarray(0)
-    pairs = Pairs.of(group)
     bound = [_least_gap(model, group, pairs, bodies) for bodies in (now, later)]
     least = lax.stop_gradient(jnp.minimum(*bound))
     if model.topology.margins:
@@ -34,9 +32,11 @@ def _least_gap(model: Model, group: ContactGroup, pairs: Pairs, bodies: Bodies) 
     """Gaps (k,), or what they are not less than: those of bounding spheres."""
     if group.kind in rounded.AT_ANY_POSE:
         return rounded.AT_ANY_POSE[group.kind](model, pairs, bodies).gap
-    frames = zip(pairs.sides, bodies, strict=True)
-    one, two = (geom_frames(model, frame, geoms).pos for geoms, frame in frames)
-    off = two - one
+    one, two = placed(model, pairs, bodies)
+    off = two.pos - one.pos
+    if pairs.ground is not None:
+        beyond = solids(model, pairs.second, pairs.second, bodies.second).bound
+        return terrain.least_gap(pairs.ground, one.rot, off) - beyond
     radii = sum(
         solids(model, geoms, geoms, frames).bound
         for geoms, frames in zip(pairs.sides, bodies, strict=True)

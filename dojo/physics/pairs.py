@@ -1,7 +1,7 @@
 """Pairs of geoms that may touch: which take part in a step, where they are, how they touch."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -33,6 +33,13 @@ class Bodies(NamedTuple):
     second: Frames
 
 
+class Ground(NamedTuple):
+    """Triangles of height fields, in the frames of these."""
+
+    middle: Array  # (3, k) [m]
+    corners: Array  # (3, 3, k) from there, counter-clockwise as seen from above
+
+
 class Pairs(NamedTuple):
     """Fields of `ContactGroup`, of the entries that take part: (k, ...)."""
 
@@ -42,12 +49,16 @@ class Pairs(NamedTuple):
     radius_map: Table
     friction_rule: Table
     pair: Table
+    ground: Ground | None = None  # of height fields: what stands for the first geom
 
     @classmethod
-    def of(cls, group: ContactGroup, chosen: Array | None = None) -> "Pairs":
-        """Entries (k,) of a group, all of them if None."""
-        tables = [getattr(group, field) for field in cls._fields]
-        return cls(*(x if chosen is None else jnp.asarray(x)[chosen] for x in tables))
+    def of(
+        cls, group: ContactGroup, chosen: Array | None = None, ground: Ground | None = None
+    ) -> "Pairs":
+        """Entries (k,) of a group, all of them if None, and their ground."""
+        tables = [getattr(group, field) for field in cls._fields[:-1]]
+        some: list[Any] = [x if chosen is None else jnp.asarray(x)[chosen] for x in tables]
+        return cls(*some)._replace(ground=ground)
 
     @property
     def sides(self) -> tuple[Table, Table]:
@@ -56,9 +67,11 @@ class Pairs(NamedTuple):
 
 
 def placed(model: Model, pairs: Pairs, bodies: Bodies) -> tuple[Frames, Frames]:
-    """Where the first and the second geoms are."""
+    """Where the first and the second geoms are; of height fields, their triangles."""
     sides = zip(pairs.sides, bodies, strict=True)
     one, two = (geom_frames(model, frames, geoms) for geoms, frames in sides)
+    if pairs.ground is not None:
+        one = Frames.of(one.rot, one.pos + matvec(one.rot, pairs.ground.middle))
     return one, two
 
 

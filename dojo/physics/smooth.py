@@ -32,6 +32,7 @@ from dojo.physics.pairs import (
     rows_of,
 )
 from dojo.physics.solids import Solid, solids
+from dojo.physics.terrain import triangles
 
 # Newton steps for a normal: from the direction between the nearest points of shrunk geoms, and from
 # the normal at the start of the step. They double the digits each.
@@ -91,7 +92,10 @@ def _terms(held: Round, one: Frames, two: Frames) -> Terms:
 
 def settle(model: Model, group: ContactGroup, pairs: Pairs, now: Bodies, ahead: Bodies) -> Round:
     """Choose features for a step from these poses, to about those `ahead`."""
-    one = solids(model, group.first, pairs.first, now.first)
+    if pairs.ground is None:
+        one = solids(model, group.first, pairs.first, now.first)
+    else:
+        one = triangles(pairs.ground, placed(model, pairs, now)[0])
     two = solids(model, group.second, pairs.second, now.second)
     bound = jnp.stack([one.bound, two.bound])
     faces = _faces(one)
@@ -141,13 +145,14 @@ def _faces(one: Solid) -> Features:
 
 def _corners(one: Solid, two: Solid, bound: Array) -> Features:
     """The edge and the corner of the first geoms that are nearest to the second ones."""
-    one, two, bound = lax.stop_gradient((one, two, bound))
+    # The search has no derivatives; what it finds has those of the geoms.
+    still, other, sizes = lax.stop_gradient((one, two, bound))
 
     def next_normal(_: int, n: Array) -> Array:
-        held = Round(_extreme(one, n), two.spread, two.radius, bound)
-        return further(_terms(held, one.pose, two.pose), n)
+        held = Round(_extreme(still, n), other.spread, other.radius, sizes)
+        return further(_terms(held, still.pose, other.pose), n)
 
-    start = jnp.broadcast_to(gjk.direction(one, two)[:, None], (3, 2, bound.shape[-1]))
+    start = jnp.broadcast_to(gjk.direction(still, other)[:, None], (3, 2, bound.shape[-1]))
     return _extreme(one, lax.fori_loop(0, _SEARCH, next_normal, start))
 
 

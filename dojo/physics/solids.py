@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dojo.math.vectors import SMALL, at_least, cross, dot, matvec, matvec_t, safe_norm, total
+from dojo.math.vectors import SMALL, at_least, cross, largest, matvec, matvec_t, safe_norm, total
 from dojo.model.layout import entries
 from dojo.model.model import Model
 from dojo.model.topology import Topology
@@ -52,14 +52,14 @@ class Solid(NamedTuple):
 
     def reach(self, m: Array) -> Array:
         """Support function along unit directions (3, k, n) of the geoms' frames: (k, n)."""
-        core = total(m[:, :, None] * self.core[:, None]).max(axis=1)
+        core = largest(total(m[:, :, None] * self.core[:, None]), 1)
         return core + safe_norm(self.spread[:, None] * m) + self.radius
 
     @property
     def bound(self) -> Array:
         """Radii (n,) of spheres round them, about the origins of their frames."""
-        core = jnp.sqrt(dot(self.core, self.core).max(axis=0))
-        return core + self.spread.max(axis=0) + self.radius
+        core = safe_norm(self.core)
+        return largest(core, 0) + largest(self.spread, 0) + self.radius
 
     @property
     def ends(self) -> tuple[Array, Array]:
@@ -88,6 +88,33 @@ def solids(model: Model, geoms: Table, chosen: Table, frames: Frames) -> Solid:
     place[among] = np.arange(len(among))
     index = entries(place, chosen)
     return Solid(geom_frames(model, frames, chosen), *(x[..., index] for x in parts))
+
+
+def alike(one: Solid, two: Solid) -> tuple[Solid, Solid]:
+    """The same, with as many corners, faces and edges on both sides."""
+    return _padded_to(one, two), _padded_to(two, one)
+
+
+def _padded_to(solid: Solid, other: Solid) -> Solid:
+    corners, faces, edges, ring = (
+        max(0, getattr(other, field).shape[axis] - getattr(solid, field).shape[axis])
+        for field, axis in (("core", 1), ("has_face", 0), ("has_edge", 0), ("faces", 0))
+    )
+
+    def more(x: Array, count: int, axis: int) -> Array:
+        widths = [(0, count if k == axis else 0) for k in range(x.ndim)]
+        return jnp.pad(x, widths)
+
+    first = jnp.repeat(solid.core[:, :1], corners, axis=1)
+    wider = jnp.concatenate([solid.faces, *[solid.faces[-1:]] * ring])
+    return solid._replace(
+        core=jnp.concatenate([solid.core, first], axis=1),
+        normals=more(solid.normals, faces, 1),
+        faces=more(wider, faces, 1),
+        edges=more(solid.edges, edges, 1),
+        has_face=more(solid.has_face, faces, 0),
+        has_edge=more(solid.has_edge, edges, 0),
+    )
 
 
 def _normals(core: Array, faces: np.ndarray) -> Array:
