@@ -56,6 +56,16 @@ def smallest(x: Array, axis: int | tuple[int, ...]) -> Array:
     return lax.reduce(x, np.full((), np.inf, x.dtype), _smaller_or_nan, axes)
 
 
+def largest(x: Array, axis: int) -> Array:
+    """Maximum over an axis, with the derivative of the entry that it is.
+
+    That of `jnp.max` compares x with its maximum: where a compiler rounds the two differently, none
+    is equal, and the derivative is 0 / 0.
+    """
+    index = jnp.argmax(lax.stop_gradient(x), axis=axis, keepdims=True)
+    return jnp.take_along_axis(x, index, axis=axis).squeeze(axis)
+
+
 def _smaller_or_nan(a: Array, b: Array) -> Array:
     return lax.select((a < b) | (a != a), a, b)
 
@@ -123,7 +133,7 @@ def safe_norm(v: Array) -> Array:
     return jnp.where(square > smallest, jnp.sqrt(at_least(square, smallest)), 0.0)
 
 
-def at_least(x: Array, floor: float | None = None) -> Array:
+def at_least(x: Array, floor: float | Array | None = None) -> Array:
     """`x`, but not below a positive number, the smallest of its type if not given.
 
     For denominators that are used only where they are larger. `where(x > 0, x, 1)` will not do:

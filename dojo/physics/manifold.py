@@ -31,7 +31,7 @@ class Face(NamedTuple):
 
     def has(self, points: Array) -> Array:
         """Whether points (2, P, n) of the plane lie on the faces, (P, n)."""
-        on_polygon = (_sides(self.ring[:2], points) >= -self.near).all(axis=0)
+        on_polygon = (_sides(self.ring[:2], points, self.near) >= -self.near).all(axis=0)
         off = safe_norm(points - self.center[:, None])
         return jnp.where(self.radius > 0, off <= self.radius + self.near, on_polygon)
 
@@ -69,7 +69,7 @@ def overlap(
     """
     a, b = face.ring, plane.inwards(over)
     inside = face.has(b[:2])
-    under = flat & (_sides(b[:2], a[:2]) <= face.near).all(axis=0)
+    under = flat & (_sides(b[:2], a[:2], face.near) <= face.near).all(axis=0)
     points, crossing = _crossings(face, b, flat)
     every = jnp.concatenate([b, _lifted(a, b), points], axis=1)
     there = jnp.concatenate([inside, under, crossing])
@@ -81,10 +81,11 @@ def overlap(
     return Overlap(plane.outwards(chosen), chosen[2], kept)
 
 
-def _sides(ring: Array, points: Array) -> Array:
+def _sides(ring: Array, points: Array, near: Array) -> Array:
     """How far points (2, P, n) lie to the left of the edges of a ring (2, K, n): (K, P, n)."""
     edge = jnp.roll(ring, -1, axis=1) - ring
-    edge = edge / at_least(safe_norm(edge), SMALL)
+    # Between repeated corners rounding leaves an edge: that has no sides.
+    edge = edge / at_least(safe_norm(edge), near)
     off = points[:, None] - ring[:, :, None]
     return edge[0, :, None] * off[1] - edge[1, :, None] * off[0]
 
@@ -105,7 +106,7 @@ def _crossings(face: Face, b: Array, flat: Array) -> tuple[Array, Array]:
     a, near = face.ring, face.near
     # What only reaches over the chord of an arc is on the disc all the same.
     beside = near + BULGE * face.radius
-    distance = _sides(a[:2], b[:2])  # (edges of the face, corners of b, n)
+    distance = _sides(a[:2], b[:2], near)  # (edges of the face, corners of b, n)
     ahead = jnp.roll(distance, -1, axis=1)
     out, back = (distance > near) & (ahead < -beside), (distance < -beside) & (ahead > near)
     passes = out | back

@@ -141,13 +141,14 @@ def _faces(one: Solid) -> Features:
 
 def _corners(one: Solid, two: Solid, bound: Array) -> Features:
     """The edge and the corner of the first geoms that are nearest to the second ones."""
-    one, two, bound = lax.stop_gradient((one, two, bound))
+    # The search has no derivatives; what it finds has those of the geoms.
+    still, other, sizes = lax.stop_gradient((one, two, bound))
 
     def next_normal(_: int, n: Array) -> Array:
-        held = Round(_extreme(one, n), two.spread, two.radius, bound)
-        return further(_terms(held, one.pose, two.pose), n)
+        held = Round(_extreme(still, n), other.spread, other.radius, sizes)
+        return further(_terms(held, still.pose, other.pose), n)
 
-    start = jnp.broadcast_to(gjk.direction(one, two)[:, None], (3, 2, bound.shape[-1]))
+    start = jnp.broadcast_to(gjk.direction(still, other)[:, None], (3, 2, bound.shape[-1]))
     return _extreme(one, lax.fori_loop(0, _SEARCH, next_normal, start))
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from dojo.math.vectors import SMALL, at_least, cross, dot, matvec, matvec_t, safe_norm, total
+from dojo.math.vectors import SMALL, at_least, cross, largest, matvec, matvec_t, safe_norm, total
 from dojo.model.layout import entries
 from dojo.model.model import Model
 from dojo.model.topology import Topology
@@ -52,14 +52,14 @@ class Solid(NamedTuple):
 
     def reach(self, m: Array) -> Array:
         """Support function along unit directions (3, k, n) of the geoms' frames: (k, n)."""
-        core = total(m[:, :, None] * self.core[:, None]).max(axis=1)
+        core = largest(total(m[:, :, None] * self.core[:, None]), 1)
         return core + safe_norm(self.spread[:, None] * m) + self.radius
 
     @property
     def bound(self) -> Array:
         """Radii (n,) of spheres round them, about the origins of their frames."""
-        core = jnp.sqrt(dot(self.core, self.core).max(axis=0))
-        return core + self.spread.max(axis=0) + self.radius
+        core = safe_norm(self.core)
+        return largest(core, 0) + largest(self.spread, 0) + self.radius
 
     @property
     def ends(self) -> tuple[Array, Array]:
