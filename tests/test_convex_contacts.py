@@ -220,10 +220,7 @@ def test_jacobians_of_a_pile_agree_with_differences(bodies):
     model, lanes = dojo.load(ONTO.format(bodies)), 4
     start, steps = dojo.init(model), Steps(model)
     q, v = steps.after(*(jnp.tile(x, (lanes, 1)) for x in (start.q, start.v)), [6, 12, 20, 36])
-    rng = np.random.default_rng(0)
-    v = v + 0.1 * rng.normal(size=v.shape)
-    # Off the ties of features that the scene begins with.
-    q = jax.vmap(lambda q, dq: displace(model, q, dq))(q, 1e-3 * rng.normal(size=v.shape))
+    v = v + 0.1 * np.random.default_rng(0).normal(size=v.shape)
 
     info, error = steps.errors(q, v)
     assert info.converged.all()
