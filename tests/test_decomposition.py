@@ -4,6 +4,7 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 import pytest
 import trimesh
@@ -104,6 +105,14 @@ def test_a_ball_falls_into_the_channel(pieces):
 def test_an_explicit_pair_is_one_of_each_piece():
     model = dojo.load(scene(more=PAIR), decompose={"channel": 0.1})
     np.testing.assert_array_equal(model.pair_friction[:, 0], [0.3, 0.3, 0.3])
+
+
+def test_a_spec_stays_as_it_is():
+    spec = mujoco.MjSpec.from_string(scene())
+    model = dojo.load(spec, decompose="all")
+    assert "channel/0" in model.topology.geom_names
+    assert [geom.name for geom in spec.geoms] == ["floor", "channel", "ball"]
+    assert spec.geom("channel").contype == 1
 
 
 def test_convex_meshes_stay_whole():
