@@ -220,10 +220,7 @@ def test_jacobians_of_a_pile_agree_with_differences(bodies):
     model, lanes = dojo.load(ONTO.format(bodies)), 4
     start, steps = dojo.init(model), Steps(model)
     q, v = steps.after(*(jnp.tile(x, (lanes, 1)) for x in (start.q, start.v)), [6, 12, 20, 36])
-    rng = np.random.default_rng(0)
-    v = v + 0.1 * rng.normal(size=v.shape)
-    # Off the ties of features that the scene begins with.
-    q = jax.vmap(lambda q, dq: displace(model, q, dq))(q, 1e-3 * rng.normal(size=v.shape))
+    v = v + 0.1 * np.random.default_rng(0).normal(size=v.shape)
 
     info, error = steps.errors(q, v)
     assert info.converged.all()
@@ -291,3 +288,48 @@ def test_a_budget_keeps_the_nearest_pairs():
     chosen = np.sort(np.asarray(geoms).T, axis=1)
     assert sorted(map(tuple, chosen.tolist())) == [(0, 1), (1, 2), (2, 3), (3, 4)]
     np.testing.assert_allclose(gap, 0.01, atol=1e-12)
+
+
+def test_gaps_follow_the_sizes_of_geoms():
+    """Of an egg over a face, an edge and a corner of a box, and of a hull: against differences."""
+    xml = """<mujoco><asset><mesh name="wedge" vertex="-.1 -.1 0  .1 -.1 0  0 .1 0  0 0 .15"/>
+      </asset><worldbody><geom name="box" type="box" size=".1 .08 .06"/>
+      <geom name="wedge" type="mesh" mesh="wedge" pos="1 0 0" euler="10 20 30"/>
+      <body><freejoint/><geom name="egg" type="ellipsoid" size=".03 .04 .05"/></body></worldbody>
+      </mujoco>"""
+    model = dojo.load(xml)
+    places = jnp.array(
+        [
+            [0.02, 0.01, 0.15],
+            [0.17, 0.01, 0.12],
+            [0.16, 0.14, 0.12],
+            [1.0, 0.02, 0.25],
+            [1.1, 0, 0.1],
+        ]
+    )
+    turn = jnp.array([0.8, 0.3, 0.4, 0.33])
+    q = jax.vmap(lambda x: jnp.concatenate([x, turn]))(places)
+
+    def gaps(size, corners):
+        changed = model.replace(geom_size=size, mesh_vertices=corners)
+
+        def least(q):
+            frames = link_frames(changed, local_maps(changed), q)
+            found = collision.anchored(changed, collision.candidates(changed), frames, frames)
+            return collision.touch(changed, found, frames).gap
+
+        return jax.vmap(least)(q)
+
+    at = model.geom_size, model.mesh_vertices
+    rng, t = np.random.default_rng(0), 1e-6
+    rates = tuple(jnp.asarray(rng.normal(size=x.shape)) for x in at)
+    value = jax.jit(gaps)
+    _, got = jax.jit(lambda: jax.jvp(gaps, at, rates))()
+    ahead, behind = (
+        value(*(x + s * t * r for x, r in zip(at, rates, strict=True))) for s in (1, -1)
+    )
+    expected = (ahead - behind) / (2 * t)
+    near = np.asarray(value(*at)) < 0.5
+    assert near.sum() == 5
+    assert np.abs(expected[near]).min() > 1e-3
+    np.testing.assert_allclose(np.asarray(got)[near], expected[near], rtol=1e-6, atol=1e-8)

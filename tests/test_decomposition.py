@@ -4,6 +4,7 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 import pytest
 import trimesh
@@ -17,7 +18,7 @@ PROFILE = [(0, 0), (0.4, 0), (0.4, 0.3), (0.3, 0.3), (0.3, 0.1), (0.1, 0.1), (0.
 BOXES = ([(0, 0), (0, 0), (0.3, 0)], 0.0), ([(0.4, 0.1), (0.1, 0.3), (0.4, 0.3)], 0.2)
 CAP = [(0, 1, 4), (0, 4, 5), (1, 2, 3), (1, 3, 4), (0, 5, 6), (0, 6, 7)]
 SCENE = """<mujoco><option timestep="0.01"/><asset>
-  <mesh name="channel" vertex="{vertices}" face="{faces}" {scale}/></asset><worldbody>
+  <mesh name="channel" vertex="{vertices}" face="{faces}"/></asset><worldbody>
   <geom name="floor" type="plane" size="2 2 1"/>
   <body name="channel"><freejoint/>
     <geom name="channel" type="mesh" mesh="channel" euler="90 0 0" density="500"/></body>
@@ -35,12 +36,12 @@ def channel():
     return trimesh.Trimesh(vertices, caps + sides)
 
 
-def scene(scale="", more=""):
+def scene(more=""):
     mesh = channel()
     vertices, faces = (
         " ".join(f"{x:g}" for x in table.ravel()) for table in (mesh.vertices, mesh.faces)
     )
-    return SCENE.format(vertices=vertices, faces=faces, scale=scale, more=more)
+    return SCENE.format(vertices=vertices, faces=faces, more=more)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,14 @@ def test_an_explicit_pair_is_one_of_each_piece():
     np.testing.assert_array_equal(model.pair_friction[:, 0], [0.3, 0.3, 0.3])
 
 
+def test_a_spec_stays_as_it_is():
+    spec = mujoco.MjSpec.from_string(scene())
+    model = dojo.load(spec, decompose="all")
+    assert "channel/0" in model.topology.geom_names
+    assert [geom.name for geom in spec.geoms] == ["floor", "channel", "ball"]
+    assert spec.geom("channel").contype == 1
+
+
 def test_convex_meshes_stay_whole():
     box = trimesh.creation.box((0.2, 0.1, 0.1))
     vertices = " ".join(f"{x:g}" for x in box.vertices.ravel())
@@ -130,8 +139,9 @@ def test_a_urdf_and_scaled_meshes_from_files(tmp_path):
       <collision name="tip"><geometry><sphere radius=".1"/></geometry></collision></link>
       <joint name="lift" type="prismatic"><parent link="base"/><child link="arm"/>
       <axis xyz="0 0 1"/><limit lower="0" upper="1" effort="1" velocity="1"/></joint></robot>""")
-    whole, model = dojo.load(urdf), dojo.load(urdf, decompose="all")
-    assert len(model.topology.geom_names) - len(whole.topology.geom_names) in (2, 3)
+    model = dojo.load(urdf, decompose="all")
+    # MuJoCo drops what of a URDF does not collide: the whole mesh.
+    assert model.topology.geom_names == ("shell/0", "shell/1", "shell/2", "tip")
     corners = np.asarray(model.mesh_vertices)
     assert np.ptp(corners, axis=0).max() == pytest.approx(0.8, rel=0.02)
 

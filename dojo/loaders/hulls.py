@@ -79,7 +79,7 @@ def _note_hollow(mesh: Mesh, name: str, found: Findings) -> None:
     body = trimesh.Trimesh(mesh.vertices, mesh.faces)
     if not body.is_watertight:
         return found.note(f"mesh geom {name}: not closed, collides as its convex hull")
-    more = body.convex_hull.volume / body.volume - 1
+    more = body.convex_hull.volume / abs(body.volume) - 1
     if more > _HOLLOW:
         found.note(
             f"mesh geom {name}: not convex, collides as its convex hull of {100 * more:.2g} % more "

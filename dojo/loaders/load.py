@@ -56,23 +56,12 @@ def load(
         UnsupportedFeature: the file uses what the engine does not simulate yet.
     """
     found = Findings(normalize_ignore(ignore))
-    spec, name = read_source(source)
-    m = compiled(spec, name)
-    if decompose:
-        m = decomposed(spec, m, decompose, name, found)
-    if m.njnt == 0:
-        raise ModelError(
-            f"{name}: nothing moves, the file has no joints. A URDF's root link is welded to the "
-            "world; add a joint (in MJCF <freejoint/>) to the body that should move."
-        )
-    check_mass_matrix(m, name)
+    m, name = _compiled(source, decompose, found)
     find_unsupported(m, found)
     links = read_links(m, found)
     geoms = read_geoms(m, links, found)
     actuators, actuator_names, kept, actuator_parameters = read_actuators(m, found)
-    budget = max(32, 4 * len(links.kinds)) if contact_budget is None else contact_budget
-    if budget < 1:
-        raise ValueError(f"load(contact_budget={budget}): must be positive, or None.")
+    budget = _budget(contact_budget, len(links.kinds))
     contacts, hulls, contact_parameters = read_contacts(m, geoms, budget, found)
     bounce = read_restitution(m, geoms, source_text(source), restitution, found)
     found.raise_if_unsupported(name)
@@ -115,6 +104,28 @@ def load(
         **ranges,
     }
     return _model(topology, parameters, dtype)
+
+
+def _compiled(source: Source, decompose: Decompose, found: Findings) -> tuple[mujoco.MjModel, str]:
+    """MuJoCo's compiled model of something that moves and has mass, and a name for messages."""
+    spec, name = read_source(source)
+    m = compiled(spec, name)
+    if decompose:
+        m = decomposed(spec, m, decompose, name, found)
+    if m.njnt == 0:
+        raise ModelError(
+            f"{name}: nothing moves, the file has no joints. A URDF's root link is welded to the "
+            "world; add a joint (in MJCF <freejoint/>) to the body that should move."
+        )
+    check_mass_matrix(m, name)
+    return m, name
+
+
+def _budget(asked: int | None, links: int) -> int:
+    budget = max(32, 4 * links) if asked is None else asked
+    if budget < 1:
+        raise ValueError(f"load(contact_budget={budget}): must be positive, or None.")
+    return budget
 
 
 def _model(topology: Topology, parameters: dict[str, Any], dtype: DTypeLike | None) -> Model:

@@ -97,10 +97,8 @@ class Model:
             checked[name] = _checked(name, value, getattr(self, name))
         if "dof_frictionloss" in checked:
             _check_dry_dofs(self.topology, checked["dof_frictionloss"])
-        if "geom_restitution" in checked:
-            _check_restitution(self.topology, checked["geom_restitution"])
-        for name in _MARGINS & checked.keys():
-            _check_margin(self.topology, name, checked[name])
+        for name in _SWITCHED.keys() & checked.keys():
+            _check_switched_on(self.topology, name, checked[name])
         return dataclasses.replace(self, **checked)
 
     def __repr__(self) -> str:
@@ -128,7 +126,13 @@ _NOT_NEGATIVE = (
     "dof_frictionloss",
 )
 _SHARE = ("geom_restitution",)
-_MARGINS = {"geom_margin", "pair_margin"}
+_WITH_MARGINS = 'Give a geom that collides a margin in the file, e.g. <geom margin="1e-3"/>.'
+# Parameters that count if the topology says so, and what makes it say so.
+_SWITCHED = {
+    "geom_restitution": ("restitution", "Load it with some, e.g. dojo.load(..., restitution=0.5)."),
+    "geom_margin": ("margins", _WITH_MARGINS),
+    "pair_margin": ("margins", _WITH_MARGINS),
+}
 
 
 def _checked(name: str, value: Any, current: Array) -> Array:
@@ -158,25 +162,15 @@ def _check_dry_dofs(topology: Topology, frictionloss: Array) -> None:
         )
 
 
-def _check_restitution(topology: Topology, restitution: Array) -> None:
-    """Whether a step has a problem for the bounce is decided at load."""
-    if topology.restitution or isinstance(restitution, jax.core.Tracer):
+def _check_switched_on(topology: Topology, name: str, value: Array) -> None:
+    """Whether a step has these terms at all is decided at load."""
+    switch, remedy = _SWITCHED[name]
+    if getattr(topology, switch) or isinstance(value, jax.core.Tracer):
         return
-    if np.any(np.asarray(restitution)):
-        raise ModelError(
-            "Model.replace(geom_restitution=...): would have no effect, the model was loaded "
-            "without restitution. Load it with some, e.g. dojo.load(..., restitution=0.5)."
-        )
-
-
-def _check_margin(topology: Topology, name: str, margin: Array) -> None:
-    """Whether geoms keep a distance is decided at load."""
-    if topology.margins or isinstance(margin, jax.core.Tracer):
-        return
-    if np.any(np.asarray(margin)):
+    if np.any(np.asarray(value)):
         raise ModelError(
             f"Model.replace({name}=...): would have no effect, the model was loaded without "
-            'margins. Give a geom that collides one in the file, e.g. <geom margin="1e-3"/>.'
+            f"{switch}. {remedy}"
         )
 
 

@@ -312,4 +312,6 @@ def test_a_gripper_turns_a_box(measured):
     assert along.max() < 1e-4
     assert np.ptp(along[-50:]) < 1e-6
     weight = G * (HELD + float(np.asarray(model.link_mass)[fingers].sum()))
-    assert -box[-1, 2] == pytest.approx((weight - 2.0) / 2000, rel=1e-2)
+    share = float(-box[-1, 2]) / ((weight - 2.0) / 2000)
+    measured("how far the grip gives way, over what springs and friction tell", share)
+    assert share == pytest.approx(1.0, rel=1e-2)
