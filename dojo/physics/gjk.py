@@ -55,8 +55,10 @@ def direction(one: Solid, two: Solid) -> Array:
         corners = jnp.where(slot, found[:, None], s.corners)
         share = _nearest(corners)
         closer = total(corners * share[None], axis=1)
-        ended = square - along <= 64 * jnp.finfo(near.dtype).eps * square
-        ended = ended | (dot(closer, closer) >= square)
+        # Not `square` times eps: near geoms that touch, most of that is rounding.
+        rounding = 8 * jnp.finfo(near.dtype).eps * jnp.sqrt(square * _furthest(corners))
+        ended = square - along <= rounding
+        ended = ended | (dot(closer, closer) >= square - rounding)
         overlap, done = ended & (along <= 0), s.done | ended & (along > 0)
         smaller = origin[:, None] + _MORE * (s.corners - origin[:, None])
         return _Search(
@@ -80,6 +82,11 @@ def direction(one: Solid, two: Solid) -> Array:
     up = jnp.asarray([[0.0], [0.0], [1.0]], near.dtype)
     way = jnp.where((way == 0).all(axis=0), up, way)
     return way / at_least(safe_norm(way))
+
+
+def _furthest(corners: Array) -> Array:
+    """Squared distance (n,) of the corner of a simplex that is furthest from the origin."""
+    return dot(corners, corners).max(axis=0)
 
 
 def _extreme(s: Solid, towards: Array) -> Array:
