@@ -32,6 +32,7 @@ from dojo.physics.pairs import (
     rows_of,
 )
 from dojo.physics.solids import Solid, solids
+from dojo.physics.spots import corner_along, edge_along
 from dojo.physics.terrain import triangles
 
 # Newton steps for a normal: from the direction between the nearest points of shrunk geoms, and from
@@ -149,20 +150,22 @@ def _corners(one: Solid, two: Solid, bound: Array) -> Features:
     still, other, sizes = lax.stop_gradient((one, two, bound))
 
     def next_normal(_: int, n: Array) -> Array:
-        held = Round(_extreme(still, n), other.spread, other.radius, sizes)
+        held = Round(_extreme(still, n, other.pose.pos), other.spread, other.radius, sizes)
         return further(_terms(held, still.pose, other.pose), n)
 
     start = jnp.broadcast_to(gjk.direction(still, other)[:, None], (3, 2, bound.shape[-1]))
-    return _extreme(one, lax.fori_loop(0, _SEARCH, next_normal, start))
+    return _extreme(one, lax.fori_loop(0, _SEARCH, next_normal, start), other.pose.pos)
 
 
-def _extreme(one: Solid, n: Array) -> Features:
-    """The edge of the first geoms that is furthest along n[:, 0], the corner along n[:, 1]."""
-    along_edge, along_corner = one.inwards(n)[:, :, None].swapaxes(0, 1)
-    corner = _picked(one.core, jnp.argmax(dot(along_corner, one.core), axis=0))
-    a, b = one.ends
-    score = jnp.where(one.has_edge, dot(along_edge, a) + dot(along_edge, b), -jnp.inf)
-    a, b = (_picked(x, jnp.argmax(score, axis=0)) for x in (a, b))
+def _extreme(one: Solid, n: Array, other: Array) -> Features:
+    """The edge of the first geoms that is furthest along n[:, 0], the corner along n[:, 1].
+
+    Of those alike the nearest to a point `other` (3, n).
+    """
+    still = lax.stop_gradient(one)
+    corner = _picked(one.core, corner_along(still, n[:, 1], other))
+    edge = edge_along(still, n[:, 0], other)
+    a, b = (_picked(x, edge) for x in one.ends)
     line = (b - a) / at_least(safe_norm(b - a), SMALL)
     return Features(
         on_face=jnp.zeros(n.shape[1:], bool),

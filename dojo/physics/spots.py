@@ -16,9 +16,12 @@ from dojo.physics.solids import Solid
 
 # Round edges within this sine of each other touch at both ends of where they lie along each other.
 _ALONG = 0.05
-# Over the middle of a face all its edges lie as far as each other; this share of their distances
-# from what is there tells which one counts.
+# Over the middle of a face all its edges and corners lie as far as each other, over an edge both
+# its ends; this share of their distances from what is there tells which one counts, where it would
+# otherwise be a matter of rounding.
 _TIE = 1e-3
+# Corners whose heights differ by less than this, over the geoms' size, lie as far in a direction.
+_LEVEL = 1e-5
 # A ball about a corner or an edge that is larger, over the geoms' size, gives a normal of its own.
 CURVED = 1e-6
 
@@ -63,10 +66,9 @@ def spots(one: Solid, two: Solid, way: Array, size: Array) -> tuple[Spots, Array
     `way` (3, n) leads from the first to the second.
     """
     seen = lax.stop_gradient((one, two))
-    corners = _corner(seen[0], way), _corner(seen[1], -way)
-    at = [s.pose.pos + s.outwards(_core(s, k))[:, 0] for s, k in zip(seen, corners, strict=True)]
-    first, is_first = _nearest(one, corners[0], _edge(seen[0], way, at[1]))
-    second, is_second = _nearest(two, corners[1], _edge(seen[1], -way, at[0]))
+    at = _extreme(seen[0], way, size), _extreme(seen[1], -way, size)
+    first, is_first = _nearest(one, *(f(seen[0], way, at[1]) for f in (corner_along, edge_along)))
+    second, is_second = _nearest(two, *(f(seen[1], -way, at[0]) for f in (corner_along, edge_along)))
     there = is_first[_FIRST] & is_second[_SECOND]
     across, along = _edges_meet(*seen, *lax.stop_gradient((first, second)), size)
     rows = np.arange(len(_FIRST))[:, None]
@@ -128,7 +130,7 @@ def share(end: Array, e: Array, f: Array, off: Array) -> Array:
     return jnp.clip((end * safe_norm(e) - dot(u, off)) / jnp.where(along, run, 1.0), -1.0, 1.0)
 
 
-def _edge(solid: Solid, direction: Array, other: Array) -> Array:
+def edge_along(solid: Solid, direction: Array, other: Array) -> Array:
     """The edge (n,) that lies furthest in a direction; of those alike the nearest to a point."""
     m, place = (solid.inwards(x[:, None]) for x in (direction, other - solid.pose.pos))
     a, b = solid.ends
@@ -139,9 +141,21 @@ def _edge(solid: Solid, direction: Array, other: Array) -> Array:
     return jnp.argmax(jnp.where(solid.has_edge, score, -jnp.inf), axis=0)
 
 
-def _corner(solid: Solid, direction: Array) -> Array:
-    """The corner (n,) of the cores that lies furthest in a direction."""
-    return jnp.argmax(dot(solid.inwards(direction[:, None]), solid.core), axis=0)
+def corner_along(solid: Solid, direction: Array, other: Array) -> Array:
+    """The corner (n,) of the cores that lies furthest; of those alike the nearest to a point."""
+    m, place = (solid.inwards(x[:, None]) for x in (direction, other - solid.pose.pos))
+    return jnp.argmax(dot(m, solid.core) - _TIE * safe_norm(place - solid.core), axis=0)
+
+
+def _extreme(solid: Solid, direction: Array, size: Array) -> Array:
+    """What of the cores lies furthest in a direction, world (3, n): of corners alike the mean.
+
+    One of these alone would be a matter of rounding, and with it the edge that is nearest to it.
+    """
+    reach = dot(solid.inwards(direction[:, None]), solid.core)
+    weight = jnp.maximum(0.0, 1.0 - (reach.max(axis=0) - reach) / (_LEVEL * size))
+    mean = jnp.sum(solid.core * (weight / weight.sum(axis=0)), axis=1)
+    return solid.pose.pos + solid.outwards(mean[:, None])[:, 0]
 
 
 def _core(solid: Solid, corner: Array) -> Array:
