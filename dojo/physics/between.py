@@ -44,10 +44,12 @@ class _Lines(NamedTuple):
 
 def turned(pair: Pair, at: Spots) -> Spots:
     """The spots, with ways between rims that lead to where those are nearest."""
-    pair, at = lax.stop_gradient((pair, at))
-    lines, first, second = _middles(pair, at)
-    terms = _terms(pair, at, lines, second - first)
-    return at._replace(way=jnp.where(_on_rim(at), settled(terms, at.way, _SEARCH), at.way))
+    # What is found has no derivatives; the spots themselves keep theirs, by the geoms' shapes.
+    pair, still = lax.stop_gradient((pair, at))
+    lines, first, second = _middles(pair, still)
+    terms = _terms(pair, still, lines, second - first)
+    way = settled(terms, still.way, _SEARCH)
+    return at._replace(way=jnp.where(_on_rim(still), way, still.way))
 
 
 def between(pair: Pair, at: Spots) -> Features:
