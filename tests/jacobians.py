@@ -1,5 +1,7 @@
 """Closed-form Jacobians of a step beside central differences of the same step."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,15 +16,28 @@ class Steps:
 
     def __init__(self, model, kappa=1e-3):
         self.model = model
-        options = dojo.SolverOptions(kappa=kappa)
 
         @jax.jit
-        @jax.vmap
-        def moved(q, v, x):
+        @functools.partial(jax.vmap, in_axes=(0, 0, 0, None))
+        def moved(q, v, x, kappa):
             state = dojo.State(displace(model, q, x[: model.nv]), v + x[model.nv :])
+            options = dojo.SolverOptions(kappa=kappa)
             return dojo.step_and_linearize(model, state, options=options)
 
-        self.moved = moved
+        self._moved, self._kappa = moved, kappa
+
+    def moved(self, q, v, x):
+        """States after steps from q and v, displaced by x (lanes, 2 nv), infos and Jacobians."""
+        return self._moved(q, v, x, self._kappa)
+
+    def simulate(self, state, count, kappa):
+        """States and infos of a simulation, (count, ...) each, as numpy."""
+        q, v, still, found = state.q[None], state.v[None], jnp.zeros((1, 2 * self.model.nv)), []
+        for _ in range(count):
+            state, info, _ = self._moved(q, v, still, kappa)
+            q, v = state.q, state.v
+            found.append((state, info))
+        return jax.tree.map(lambda *x: np.concatenate(x), *found)
 
     def after(self, q, v, counts):
         """q (lanes, nq), v (lanes, nv) after so many steps, counts (lanes,)."""

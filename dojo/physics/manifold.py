@@ -11,6 +11,9 @@ from dojo.physics.solids import RIM
 
 # A disc reaches beyond the polygon that stands for it by this share of its radius.
 BULGE = 1 - np.cos(np.pi / RIM)
+# Of points as far as each other but for this share the first counts: both ends of a segment are as
+# far from its middle, and their order is not to be a matter of rounding.
+_ALIKE = 1e-6
 
 
 class Overlap(NamedTuple):
@@ -131,8 +134,8 @@ def _far_apart(points: Array, there: Array, count: int, near: Array) -> tuple[Ar
     square = jnp.where(there, dot(off, off), -1.0)
     index, kept = [], []
     for k in range(count):
-        best = jnp.argmax(square, axis=0)
         most = jnp.max(square, axis=0)
+        best = jnp.argmax(square >= (1 - _ALIKE) * most, axis=0)
         index.append(best)
         kept.append(most >= 0 if k == 0 else most > 4 * near * near)
         off = points - jnp.take_along_axis(points, best[None, None], axis=1)
