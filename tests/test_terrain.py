@@ -89,14 +89,15 @@ def poses(model, rng, count, place):
 
 def test_the_surface_is_mujocos(shapes):
     """Heights by rays, of the triangles that are drawn and that balls are held away from."""
-    (xml, model), count = shapes, 200
+    (xml, model), count = shapes, 100
     m = mujoco.MjModel.from_xml_string(xml)
+    m.geom_group[1:] = 1
     d, hit = mujoco.MjData(m), np.zeros(1, np.int32)
     mujoco.mj_forward(m, d)
     rng = np.random.default_rng(1)
     local = np.stack([rng.uniform(-1.3, 1.3, count), rng.uniform(-1, 1, count)], axis=1)
     turn = Rotation.from_quat(m.geom_quat[0], scalar_first=True)
-    down, group = np.array([0.0, 0, -1]), np.ones(6, np.uint8)
+    down, group = np.array([0.0, 0, -1]), (np.arange(6) == 0).astype(np.uint8)
     places = turn.apply(np.c_[local, np.full(count, 2.0)]) + m.geom_pos[0]
     rays = [mujoco.mj_ray(m, d, x, down, group, 1, 1, hit, None) for x in places]
     surface = places - np.outer(rays, -down)
@@ -111,9 +112,9 @@ def test_the_surface_is_mujocos(shapes):
     apart = expected > 0.1
     q = poses(model, rng, count, lambda n: np.repeat(centres, n // count, axis=0))
     gap = np.asarray(least_gaps(model, q))[:, 0]
-    assert apart.sum() > 100
+    assert apart.sum() > 50
     near = apart & (expected < 0.15)
-    assert near.sum() > 25
+    assert near.sum() > 10
     assert np.abs(gap + 0.1 - expected)[near].max() < 1e-9
     assert (gap + 0.1 > expected - 1e-9)[apart].all()
 
@@ -147,14 +148,14 @@ def test_gaps_over_a_slope_are_those_of_a_plane(shapes):
         across = rng.uniform(-0.6, 0.6, (n, 2))
         return np.c_[across, across @ rise + TOP / 2 + rng.uniform(0.02, 0.25, n)]
 
-    q = poses(model, rng, 200, place)
+    q = poses(model, rng, 100, place)
     got = np.asarray(least_gaps(flat, q))
     for k, kind in enumerate(SHAPES):
         pose = np.asarray(q).reshape(-1, len(SHAPES), 7)[:, k]
         local = Rotation.from_quat(pose[:, 3:], scalar_first=True).inv().apply(normal)
         expected = (pose[:, :3] - [0, 0, TOP / 2]) @ normal - support(kind, -local, model)
         near = (expected > -1e-3) & (expected < 0.1)
-        assert near.sum() > 40, kind
+        assert near.sum() > 20, kind
         error = np.abs(got[:, k] - expected)[near].max()
         assert error < 1e-9, (kind, error)
 
