@@ -30,14 +30,14 @@ class Steps:
         """States after steps from q and v, displaced by x (lanes, 2 nv), infos and Jacobians."""
         return self._moved(q, v, x, self._kappa)
 
-    def simulate(self, state, count, kappa):
-        """States and infos of a simulation, (count, ...) each, as numpy."""
-        q, v, still, found = state.q[None], state.v[None], jnp.zeros((1, 2 * self.model.nv)), []
+    def simulate(self, q, v, count, kappa):
+        """States and infos of simulations from q and v, (count, lanes, ...) each, as numpy."""
+        still, found = jnp.zeros((len(q), 2 * self.model.nv)), []
         for _ in range(count):
             state, info, _ = self._moved(q, v, still, kappa)
             q, v = state.q, state.v
             found.append((state, info))
-        return jax.tree.map(lambda *x: np.concatenate(x), *found)
+        return jax.tree.map(lambda *x: np.stack(x), *found)
 
     def after(self, q, v, counts):
         """q (lanes, nq), v (lanes, nv) after so many steps, counts (lanes,)."""

@@ -67,8 +67,8 @@ def spots(one: Solid, two: Solid, way: Array, size: Array) -> tuple[Spots, Array
     """
     seen = lax.stop_gradient((one, two))
     at = _extreme(seen[0], way, size), _extreme(seen[1], -way, size)
-    first, is_first = _nearest(one, *(f(seen[0], way, at[1]) for f in (corner_along, edge_along)))
-    second, is_second = _nearest(two, *(f(seen[1], -way, at[0]) for f in (corner_along, edge_along)))
+    first, is_first = _nearest(one, way, at[1])
+    second, is_second = _nearest(two, -way, at[0])
     there = is_first[_FIRST] & is_second[_SECOND]
     across, along = _edges_meet(*seen, *lax.stop_gradient((first, second)), size)
     rows = np.arange(len(_FIRST))[:, None]
@@ -82,11 +82,13 @@ def _rows(kinds: Spot, index: np.ndarray) -> Spot:
     return jax.tree.map(lambda x: x[..., index, :], kinds)
 
 
-def _nearest(solid: Solid, corner: Array, edge: Array) -> tuple[Spot, Array]:
-    """A geom's edge, corner and rim, by index (n,) of edges and corners, and whether it has them.
+def _nearest(solid: Solid, direction: Array, other: Array) -> tuple[Spot, Array]:
+    """A geom's edge, corner and rim in a direction, near a point, and whether it has them.
 
     The rim is about the corner; where there is one, the corner does not count.
     """
+    seen = lax.stop_gradient(solid)
+    edge, corner = edge_along(seen, direction, other), corner_along(seen, direction, other)
     a, b = (jnp.take_along_axis(x, edge[None, None], axis=1) for x in solid.ends)
     core, none = _core(solid, corner), jnp.zeros_like(a)
     disc, ball = solid.spread[:, None], solid.radius[None]
