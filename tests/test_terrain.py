@@ -350,13 +350,33 @@ def test_what_a_budget_leaves_out_is_told():
     assert found.overflow > 0
 
 
-def test_height_fields_pass_through_planes():
-    plane = '<geom name="plane" type="plane" size="1 1 1"/>'
-    model = dojo.load(scene(hills(), [SHAPES["sphere"]], more=plane))
+def test_height_fields_pass_through_planes_and_each_other():
+    """As in MuJoCo, which has no collider for these."""
+    more = """<geom name="plane" type="plane" size="1 1 1"/>
+        <body name="tray" pos="0 0 3"><freejoint/><geom name="tray" type="hfield" hfield="hills" mass="1"/></body>"""
+    xml = scene(hills(), [SHAPES["sphere"]], more=more)
+    model = dojo.load(xml.replace('contype="0"', 'name="ball"'))
     names = model.topology.geom_names
     pairs = {
         frozenset((names[a], names[b]))
         for group in model.topology.contacts
         for a, b in zip(group.first, group.second, strict=True)
     }
-    assert pairs == {frozenset(("ground", "geom2")), frozenset(("plane", "geom2"))}
+    assert pairs == {frozenset((name, "ball")) for name in ("ground", "plane", "tray")}
+
+
+@pytest.mark.parametrize(
+    ("heights", "told"),
+    [(np.zeros(ROWS * COLUMNS - 1), r"\(180,\)"), (np.full(ROWS * COLUMNS, np.nan), "NaN")],
+)
+def test_wrong_heights_are_refused(heights, told):
+    model = dojo.load(scene(hills(), [SHAPES["sphere"]]))
+    with pytest.raises(dojo.ModelError, match=rf"hfield_heights.*{told}"):
+        model.replace(hfield_heights=heights)
+
+
+def test_a_model_without_height_fields_has_no_heights():
+    xml = '<mujoco><worldbody><body><freejoint/><geom size=".1"/></body></worldbody></mujoco>'
+    model = dojo.load(xml)
+    assert model.hfield_heights.shape == (0,)
+    assert model.topology.geom_hfield == (None,)
