@@ -353,7 +353,8 @@ def test_what_a_budget_leaves_out_is_told():
 def test_height_fields_pass_through_planes_and_each_other():
     """As in MuJoCo, which has no collider for these."""
     more = """<geom name="plane" type="plane" size="1 1 1"/>
-        <body name="tray" pos="0 0 3"><freejoint/><geom name="tray" type="hfield" hfield="hills" mass="1"/></body>"""
+        <body name="tray" pos="0 0 3"><freejoint/>
+          <geom name="tray" type="hfield" hfield="hills" mass="1"/></body>"""
     xml = scene(hills(), [SHAPES["sphere"]], more=more)
     model = dojo.load(xml.replace('contype="0"', 'name="ball"'))
     names = model.topology.geom_names
