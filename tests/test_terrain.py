@@ -119,6 +119,23 @@ def test_the_surface_is_mujocos(shapes):
     assert (gap + 0.1 > expected - 1e-9)[apart].all()
 
 
+def test_balls_in_the_ground_touch_as_deep_as_in_mujoco(shapes):
+    (xml, model), count = shapes, 100
+    m = mujoco.MjModel.from_xml_string(xml)
+    d = mujoco.MjData(m)
+    rng = np.random.default_rng(8)
+    q = poses(model, rng, count, lambda n: rng.uniform([-0.9, -0.7, 0.35], [0.9, 0.7, 0.6], (n, 3)))
+    gap, compared = np.asarray(least_gaps(model, q))[:, 0], 0
+    for k in range(count):
+        d.qpos[:] = q[k]
+        mujoco.mj_forward(m, d)
+        depths = [c.dist for c in d.contact if set(c.geom) == {0, 1}]
+        if depths and min(depths) > -0.03:
+            compared += 1
+            assert gap[k] == pytest.approx(min(depths), abs=1e-9)
+    assert compared > 5
+
+
 def distances(mesh, points):
     """Distances (n,) of points from a mesh's triangles."""
     count = len(mesh.triangles)
