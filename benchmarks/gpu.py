@@ -31,7 +31,7 @@ from typing import Any
 from speed import MODELS, SETTLE, report
 
 STEPS, REPEATS = 20, 3
-DEFAULT = ("ant", "half_cheetah", "hopper", "humanoid", "quadruped", "panda")
+DEFAULT = ("ant", "half_cheetah", "hopper", "humanoid", "quadruped")
 
 
 def main() -> None:
