@@ -1,5 +1,6 @@
 """Settings shared by all tests: double precision, as contact mechanics wants it."""
 
+import contextlib
 import os
 
 # Most of what tests do is compile. XLA's older code generator and no optimization by LLVM take a
@@ -14,12 +15,25 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_disable_most_optimizations", True)
 
 
-@pytest.fixture(scope="module")
-def optimized():
-    """Code that takes long to compile and runs fast."""
+@contextlib.contextmanager
+def _default_optimizations():
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(scope="module")
+def optimized():
+    """Code that takes long to compile and runs fast, in all that follows in a file."""
+    with _default_optimizations():
+        yield
+
+
+@pytest.fixture
+def optimized_alone():
+    """The same for one test."""
+    with _default_optimizations():
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -57,7 +57,7 @@ KAPPAS = [1e-2, 1e-3, 1e-4]
 
 
 @pytest.fixture(scope="module")
-def scene():
+def scene(optimized):
     return dojo.load(SCENE)
 
 

@@ -213,6 +213,7 @@ def test_linearize_shapes_without_controls():
     assert b.shape == (12, 0)
 
 
+@pytest.mark.usefixtures("optimized_alone")
 def test_what_begins_with_numbers_is_never_called_not_finite():
     """Violated limits, legs in the floor, servos at full range at h = 0.1 in float32: searches that
     leave the range of the numbers are given up, not the step."""

@@ -22,7 +22,12 @@ def cross(a: Array, b: Array) -> Array:
 
 
 def total(x: Array, axis: int = 0) -> Array:
-    """Sum over a short axis, written out: compilers fuse additions better than reductions."""
+    """Sum over a short axis, written out: compilers fuse additions better than reductions.
+
+    And right: for `jnp.sum(a[:, None] * b[None], axis=2)`, a and b reshaped slices, the library
+    that XLA's CPU backend calls (see `reduced`) gave what stood in memory, in a batch of one
+    (jaxlib 0.10.2).
+    """
     parts = [lax.index_in_dim(x, k, axis, keepdims=False) for k in range(x.shape[axis])]
     return functools.reduce(operator.add, parts)
 

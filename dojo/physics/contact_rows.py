@@ -51,7 +51,7 @@ class ContactRows(NamedTuple):
         # The components of friction first: they share their places.
         shape = (len(answer), model.topology.tangents, nf)
         sides, answers = (x[:, nc:].reshape(shape) for x in (self.values, answer))
-        friction = jnp.sum(sides[:, None] * answers[None], axis=2)
+        friction = total(sides[:, None] * answers[None], axis=2)
         blocks = jnp.concatenate([blocks[..., :nf] + friction, blocks[..., nf:]], axis=-1)
         dofs = self.dofs[:, :nc]
         return _sums(blocks, dofs[:, None] * n + dofs[None], n * n).reshape(n, n)[:-1, :-1]
