@@ -1,5 +1,6 @@
 """Collision of any two convex geoms: gaps and normals, and the derivatives of steps with them."""
 
+import functools
 import itertools
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import mujoco
 import numpy as np
 import pytest
 from jacobians import Steps
+from scipy.spatial.transform import Rotation
 
 import dojo
 from dojo.model.topology import contact_geoms
@@ -45,6 +47,7 @@ ROUND, CLOSED = {"sphere", "egg", "bean"}, {"sphere", "rod", "box"}
 
 # Others have closed forms (test_body_contacts).
 PAIRS = tuple(pair for pair in itertools.combinations(NAMES, 2) if not set(pair) <= CLOSED)
+SHAPE = "geom_size", "mesh_vertices", "geom_pos"
 ROUND_PAIRS = tuple(pair for pair in PAIRS if set(pair) & ROUND)
 POSES = 500
 
@@ -86,25 +89,26 @@ class Nearest(NamedTuple):
 CASES = np.array([[0, 0, 0], [0, 1, 1], [1, 1, 1]])
 
 
+@jax.jit
+@functools.partial(jax.vmap, in_axes=(None, 0, 0))
+def touched(model, q, dq):
+    """Gaps in all `CASES` (3, candidates), and the normals in the first."""
+    ends = jnp.stack([q, displace(model, q, dq)])
+    frames = jax.vmap(lambda q: link_frames(model, local_maps(model), q))(ends)
+    still = collision.candidates(model)
+
+    def touch(now, ahead, at):
+        return collision.touch(model, collision.anchored(model, still, now, ahead), at)
+
+    found = jax.vmap(touch)(*(jax.tree.map(lambda x, k=k: x[k], frames) for k in CASES.T))
+    return found.gap, found.normal[0]
+
+
 def nearest_of(poses, moves, order):
     """The nearest candidate of each pair; its normal from the first name on."""
     model = dojo.load(scene(order), contact_budget=1000)
-
-    @jax.jit
-    @jax.vmap
-    def touched(q, dq):
-        ends = jnp.stack([q, displace(model, q, dq)])
-        frames = jax.vmap(lambda q: link_frames(model, local_maps(model), q))(ends)
-        still = collision.candidates(model)
-
-        def touch(now, ahead, at):
-            return collision.touch(model, collision.anchored(model, still, now, ahead), at)
-
-        found = jax.vmap(touch)(*(jax.tree.map(lambda x, k=k: x[k], frames) for k in CASES.T))
-        return found.gap, found.normal[0]
-
     places = [NAMES.index(n) for n in order]
-    gaps, normal = touched(*(x[:, places].reshape(POSES, -1) for x in (poses, moves)))
+    gaps, normal = touched(model, *(x[:, places].reshape(POSES, -1) for x in (poses, moves)))
     gaps, normal = np.asarray(gaps), np.asarray(normal)
     geoms, names = contact_geoms(model.topology), model.topology.geom_names
     nearest = {}
@@ -170,6 +174,21 @@ def test_the_order_of_bodies_does_not_matter(poses, moves, nearest):
         apart = ours > 1e-4
         off = np.abs(theirs - ours)[apart]
         assert np.mean(off < 1e-8) == 1 if pair in ROUND_PAIRS else np.mean(off < 1e-6) > 0.97
+
+
+def test_moving_everything_changes_no_gap(poses, moves, nearest):
+    rng = np.random.default_rng(3)
+    turn, shift = Rotation.random(rng=rng), rng.normal(size=3)
+    flat, moved = poses.reshape(-1, 7), np.empty_like(poses).reshape(-1, 7)
+    moved[:, :3] = turn.apply(flat[:, :3]) + shift
+    spin = turn * Rotation.from_quat(flat[:, 3:], scalar_first=True)
+    moved[:, 3:] = spin.as_quat(scalar_first=True)
+    there = nearest_of(moved.reshape(poses.shape), moves, NAMES)
+    for pair in PAIRS:
+        apart = nearest[pair].gap > 1e-4
+        assert np.abs(there[pair].gap - nearest[pair].gap)[apart].max() < 1e-9, pair
+        back = turn.inv().apply(there[pair].normal)
+        assert np.mean(np.abs(back - nearest[pair].normal)[apart] < 1e-6) > 0.999, pair
 
 
 def test_gaps_are_exact_where_a_step_ends(nearest):
@@ -333,3 +352,38 @@ def test_gaps_follow_the_sizes_of_geoms():
     assert near.sum() == 5
     assert np.abs(expected[near]).min() > 1e-3
     np.testing.assert_allclose(np.asarray(got)[near], expected[near], rtol=1e-6, atol=1e-8)
+
+
+def test_gaps_points_and_normals_follow_every_shape(poses):
+    """Of all pairs, along a change of all sizes, corners and places of geoms."""
+    model = dojo.load(scene(), contact_budget=1000)
+    rng, t = np.random.default_rng(7), 1e-6
+    rates = {name: 0.1 * rng.normal(size=getattr(model, name).shape) for name in SHAPE}
+    # Hulls are stretched and sheared: faces of more than three corners stay flat.
+    rates["mesh_vertices"] = model.mesh_vertices @ (0.3 * rng.normal(size=(3, 3)))
+
+    @jax.jit
+    @functools.partial(jax.vmap, in_axes=(0, None))
+    def along(q, t):
+        def at(t):
+            changed = model.replace(**{n: getattr(model, n) + t * r for n, r in rates.items()})
+            frames = link_frames(changed, local_maps(changed), q)
+            found = collision.anchored(changed, collision.candidates(changed), frames, frames)
+            return collision.touch(changed, found, frames)
+
+        return jax.jvp(at, (t,), (jnp.ones(()),))
+
+    q = jnp.asarray(poses[:60].reshape(60, -1))
+    here, slope = along(q, 0.0)
+    (ahead, _), (behind, _) = along(q, t), along(q, -t)
+    near = np.asarray((here.gap > 1e-3) & (here.gap < 0.1))
+    for name in ("gap", "point", "normal"):
+        one, two, got = (np.asarray(getattr(x, name)) for x in (ahead, behind, slope))
+        error = np.abs(got - (one - two) / (2 * t)).reshape(len(q), -1, near.shape[-1])
+        # Where another feature takes over, differences jump.
+        assert np.mean((error.max(axis=1) < 1e-6)[near]) > 0.999, name
+    geoms = np.sort(np.asarray(contact_geoms(model.topology)), axis=1)
+    for pair in itertools.combinations(range(len(NAMES)), 2):
+        rows = near & (geoms == pair).all(axis=1)
+        assert rows.sum() > 3, pair
+        assert np.abs(np.asarray(slope.gap)[rows]).max() > 0.01, pair
