@@ -1,6 +1,7 @@
 """Kinematics, inertia, bias force and gaps against MuJoCo, at random stirred states."""
 
 import json
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from paths import MODELS, SUITE, needs_suite
 
 import dojo
 from dojo.loaders.hulls import MOST_CORNERS
+from dojo.model.topology import GeomKind
 from dojo.physics import collision, rims
 from dojo.physics.kinematics import difference, displace, link_frames, local_maps
 
@@ -76,10 +78,7 @@ def compare(path):
     assert (model.nq, model.nv) == (m.nq, m.nv)
     moving = np.flatnonzero(m.body_jntnum > 0)
     own_link = (m.body_jntadr + m.body_jntnum - 1)[moving]
-    supported = [getattr(mujoco.mjtGeom, f"mjGEOM_{k.upper()}").value for k in GEOM_SIZES] + [
-        mujoco.mjtGeom.mjGEOM_PLANE.value,
-        mujoco.mjtGeom.mjGEOM_MESH.value,
-    ]
+    supported = [getattr(mujoco.mjtGeom, f"mjGEOM_{k.upper()}").value for k in get_args(GeomKind)]
     read = np.isin(m.geom_type, supported)
     rng = np.random.default_rng(0)
     for _ in range(STATES):
