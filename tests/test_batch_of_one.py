@@ -35,7 +35,7 @@ def test_batch_of_one():
     alone = jax.jit(step)(state)
     lane = jax.jit(jax.vmap(step))(jax.tree.map(lambda x: x[None], state))
     assert alone[1].converged
-    # Two compilations of an ill-conditioned problem: rounding differs, and is amplified.
+    # Rounding of two compilations, which stiff contacts amplify: 1e-6 seen.
     for ours, reference in zip(*map(jax.tree.leaves, (lane, alone)), strict=True):
         scale = max(1.0, float(np.abs(reference).max(initial=0.0)))
-        np.testing.assert_allclose(ours[0], reference, atol=2e-2 * scale)
+        np.testing.assert_allclose(ours[0], reference, atol=1e-4 * scale)

@@ -93,6 +93,7 @@ def read_contacts(
     rows: dict[_Key, list[_Row]] = {}
     hulls = Hulls(geoms, found)
     left_out: list[str] = []
+    bounds = m.geom_rbound[list(geoms.index)]
     pairs = _without_overlaps(m, _candidate_pairs(m, found), geoms, found)
     for pair in pairs:
         if pair.geom1 not in geoms.index or pair.geom2 not in geoms.index:
@@ -109,7 +110,7 @@ def read_contacts(
                 continue
             entries = _between_bodies(geoms, first, second, hulls)
             if "hfield" in kinds:
-                entries = _over_cells(entries[0], geoms, m.geom_rbound)
+                entries = _over_cells(entries[0], geoms, bounds)
         for entry in entries:
             key = (pair.condim, entry.feature.kind, entry.cell is not None)
             rows.setdefault(key, []).append(_Row(pair, entry))
@@ -158,10 +159,9 @@ def _between_bodies(geoms: Geoms, a: int, b: int, hulls: Hulls) -> list[_Entry]:
 
 
 def _over_cells(entry: _Entry, geoms: Geoms, bounds: np.ndarray) -> list[_Entry]:
-    """An entry for each triangle of the cells that a geom may lie over."""
-    field = geoms.hfield[entry.first]
+    """An entry for each triangle of the cells that a geom may lie over; radii of all `bounds`."""
+    field, radius = geoms.hfield[entry.first], bounds[entry.second]
     assert field is not None
-    radius = bounds[next(g for g, i in geoms.index.items() if i == entry.second)]
     grid = np.array([field.rows - 1, field.columns - 1])
     side = 2 * np.array(field.extent[::-1]) / grid
     # Not to the cell: a step moves it.
