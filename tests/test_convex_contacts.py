@@ -161,8 +161,7 @@ def test_gaps_and_normals_are_mujocos(pair, nearest, simulated):
         assert off.max() < 1e-8
         assert (gap - expected)[shallow].max() < 1e-8
     else:
-        # The edges or the corner that are nearest are not always found.
-        assert np.mean(off < 1e-6) > 0.98
+        assert off.max() < 1e-6
     way = (ends[:, 3:] - ends[:, :3])[apart] / expected[apart, None]
     assert np.median(1 - np.sum(way * normal[apart], axis=1)) < 1e-10
 
@@ -173,7 +172,31 @@ def test_the_order_of_bodies_does_not_matter(poses, moves, nearest):
         ours, theirs = nearest[pair].gap, swapped[pair].gap
         apart = ours > 1e-4
         off = np.abs(theirs - ours)[apart]
-        assert np.mean(off < 1e-8) == 1 if pair in ROUND_PAIRS else np.mean(off < 1e-6) > 0.97
+        assert off.max() < (1e-8 if pair in ROUND_PAIRS else 1e-6), pair
+
+
+def test_what_ends_a_hair_beside_a_face_is_kept_off_it(poses, moves):
+    """Rods that stand out over the cap of a can, their lower end just beside it.
+
+    The plane of the cap parts them as well as anything does, but what lies over it is higher up.
+    """
+    rng, height = np.random.default_rng(4), 0.05
+    rod, can = (NAMES.index(n) for n in ("rod", "can"))
+    beside, around = 10.0 ** rng.uniform(-7, -2, POSES), rng.uniform(0, 2 * np.pi, POSES)
+    out = np.stack([np.cos(around), np.sin(around)], axis=1)
+    # Towards the cap, and up.
+    turned = Rotation.from_euler(
+        "zy", np.stack([around + rng.uniform(-1.2, 1.2, POSES), rng.uniform(-1.4, -0.2, POSES)]).T
+    )
+    q = np.zeros_like(poses)
+    q[..., 0], q[..., 3] = 10.0 * np.arange(len(NAMES)), 1.0
+    q[:, can, :3] = 0.0
+    q[:, rod, 3:] = turned.as_quat(scalar_first=True)
+    q[:, rod, :3] = 0.15 * turned.apply([0.0, 0.0, 1.0])
+    q[:, rod, :2] += (0.09 + beside)[:, None] * out
+    q[:, rod, 2] += 0.14 + 0.07 + height
+    gap = nearest_of(q, moves, NAMES)["rod", "can"].gap
+    np.testing.assert_allclose(gap, np.hypot(height + 0.07, beside) - 0.07, rtol=0, atol=1e-6)
 
 
 def test_moving_everything_changes_no_gap(poses, moves, nearest):

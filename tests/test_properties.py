@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dojo.math import rotations
-from dojo.math.vectors import reduced, smallest
+from dojo.math.vectors import reduced, smallest, solve_positive
 from dojo.solver.cones import cone_step, determinant, divide, jordan, orthant_step, scaling
 
 # Compiling inside a property takes longer than hypothesis expects of an example.
@@ -171,3 +171,17 @@ def test_sums_and_minima_keep_what_is_not_finite(bad):
         x = jnp.ones(4).at[place].set(bad)
         np.testing.assert_array_equal(reduced(x, 0), np.sum(x))
         np.testing.assert_array_equal(smallest(x, 0), np.min(x))
+
+
+def test_a_factor_of_a_matrix_that_rounding_made_indefinite():
+    """A light link at the end of a heavy one, in single precision; a well-behaved matrix beside."""
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.normal(size=(12, 12)))[0]
+    soft = (basis * np.geomspace(1e-9, 1, 12)) @ basis.T
+    firm = (basis * np.geomspace(1e-2, 1, 12)) @ basis.T
+    matrices = jnp.asarray(np.stack([soft, firm]), jnp.float32)
+    assert np.linalg.eigvalsh(np.asarray(matrices[0], float)).min() < 0
+    rhs = jnp.asarray(rng.normal(size=12), jnp.float32)
+    x = jax.jit(jax.vmap(solve_positive, in_axes=(0, None)))(matrices, rhs)
+    assert np.isfinite(x).all()
+    np.testing.assert_allclose(x[1], np.linalg.solve(firm, rhs), rtol=1e-4, atol=1e-4)

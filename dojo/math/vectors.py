@@ -12,6 +12,9 @@ from jax.typing import DTypeLike
 # A floor of lengths in denominators: its inverse square is finite in single precision, so that
 # derivatives of what is divided by it are.
 SMALL = 1e-12
+# Rounding of the size of a matrix, in its diagonal and its precision, that a factor may have to
+# withstand.
+_LIFT = 4
 
 
 def cross(a: Array, b: Array) -> Array:
@@ -161,11 +164,18 @@ def solve_positive(matrix: Array, rhs: Array) -> Array:
 
     `jax.scipy.linalg.solve` differentiates with the matrix products that `contract` avoids, and a
     Cholesky factor has derivatives that cost more than those of the solution.
+
+    A light link on heavy ones can make the matrix indefinite by rounding, and then there is no
+    factor. That of a matrix with a little more on its diagonal is there; one refinement takes out
+    what that changes, but in directions that are rounding themselves.
     """
-    factor = jax.scipy.linalg.cho_factor(lax.stop_gradient(matrix), lower=True)
+    matrix_now = lax.stop_gradient(matrix)
+    noise = _LIFT * len(matrix) * float(jnp.finfo(matrix.dtype).eps) * diagonal(matrix_now)
+    factor = jax.scipy.linalg.cho_factor(add_diagonal(matrix_now, noise), lower=True)
 
     def solution(_: object, b: Array) -> Array:
-        return jax.scipy.linalg.cho_solve(factor, b)
+        x = jax.scipy.linalg.cho_solve(factor, b)
+        return x + jax.scipy.linalg.cho_solve(factor, b - contract(matrix_now, x))
 
     return lax.custom_linear_solve(
         lambda x: contract(matrix, x), rhs, solve=solution, symmetric=True

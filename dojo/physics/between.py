@@ -73,7 +73,7 @@ def between(pair: Pair, at: Spots) -> Features:
         along=along,
         free=free & ~lines.across,
         one=_side(one, at.one, first, rims[0]),
-        two=_side(two, at.two, second, rims[1]),
+        two=_side(two, _leaning(two, at, off - u * dot(u, off)), second, rims[1]),
         by_first=_by_second(pair, u, w) & ~lines.across,
         idle=jnp.zeros_like(free),
     )
@@ -95,6 +95,17 @@ def _middles(pair: Pair, at: Spots) -> tuple[_Lines, Array, Array]:
 def _terms(pair: Pair, at: Spots, lines: _Lines, off: Array) -> Terms:
     u, w = lines.one
     return Terms(off, u + w, pair.one.pose, pair.two.pose, at.one.disc, at.two.disc, pair.size)
+
+
+def _leaning(two: Solid, at: Spots, off: Array) -> Spot:
+    """The second geoms' spots; of a cylinder's side lengthwise, as far as it reaches along `off`.
+
+    That is across the edge that it lies along, and not quite across its own axis.
+    """
+    run, axis = off / at_least(safe_norm(off), SMALL), unit(two.outwards(at.two.half))
+    along = jnp.where(at.end != 0, dot(run, axis), 0.0)
+    less = two.spread[0] * (1 - jnp.sqrt(at_least(1 - along * along)))
+    return at.two._replace(radius=at.two.radius - less)
 
 
 def _on_rim(at: Spots) -> Array:

@@ -42,3 +42,8 @@ def best_parting(gaps: Array, near: Array, faces: int) -> Array:
     apart = gaps > 0
     score = jnp.where(apart, later, jnp.where(apart.any(axis=0), -jnp.inf, gaps))
     return jnp.argmax(score - rank * near, axis=0)
+
+
+def most_behind(others: int) -> int:
+    """How many `near` a face may be behind the best of so many others, and be chosen."""
+    return others + 1

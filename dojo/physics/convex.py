@@ -16,8 +16,8 @@ from dojo.model.model import Model
 from dojo.model.topology import ROWS, ContactGroup
 from dojo.physics import gjk
 from dojo.physics.between import Pair, between, turned
-from dojo.physics.choice import at_both, best_parting, both
-from dojo.physics.facing import over_face
+from dojo.physics.choice import at_both, best_parting, both, most_behind
+from dojo.physics.facing import Chosen, over_face
 from dojo.physics.features import Features, Held, beside, places, where
 from dojo.physics.kinematics import Frames
 from dojo.physics.pairs import Bodies, Pairs, placed
@@ -45,11 +45,11 @@ def settle(model: Model, group: ContactGroup, pairs: Pairs, now: Bodies, ahead: 
     found, there = spots(one, two, way, size)
     found = turned(pair, found)
     # Choices have no derivatives: those of all that is not chosen need not be found.
-    by_face, face, spot = _chosen(*lax.stop_gradient((pair, found, there, later, near)))
+    chosen, spot = _chosen(*lax.stop_gradient((pair, found, there, later, near)))
     index = jnp.stack([spot, *(jnp.full_like(spot, k) for k in LENGTHWISE)])
     others = between(pair, found.picked(index))
     last, along = (_places(others, k) for k in (slice(1), slice(1, None)))
-    at = over_face(one, two, face, last, by_face, near, ROWS["convex"] - 1)
+    at = over_face(one, two, chosen, last, near, ROWS["convex"] - 1)
     # Edges may lie along each other where nothing lies over a face.
     free = at.idle[:-1].all(axis=0) & there[np.array(LENGTHWISE)]
     return Held(beside(where(free, along, _places(at, _FIRST)), _places(at, _REST)), bound)
@@ -71,8 +71,8 @@ def _places(at: Features, which: slice) -> Features:
 
 def _chosen(
     pair: Pair, found: Spots, there: Array, later: tuple[Frames, Frames], near: Array
-) -> tuple[Array, Array, Array]:
-    """Whether faces part the geoms best, which face does so, and which spot: (n,) each."""
+) -> tuple[Chosen, Array]:
+    """The face and the spot (n,) that part the geoms best."""
     one, two = at_both((pair.one, pair.two), later)
     features = between(pair, found)
     apart = _apart(both(features, features), one, two)
@@ -80,7 +80,11 @@ def _chosen(
     at_spots = jnp.where(both(there, there), apart, -jnp.inf)
     faces, every = len(over_faces), jnp.concatenate([over_faces, at_spots])
     by_face = best_parting(every, near, faces) < faces
-    return by_face, best_parting(over_faces, near, faces), best_parting(at_spots, near, 1)
+    face = best_parting(over_faces, near, faces)
+    now = every[:, : len(near)]
+    distance = jnp.take_along_axis(now, face[None], axis=0)[0]
+    nearest = distance > now.max(axis=0) - most_behind(len(at_spots)) * near
+    return Chosen(by_face, face, nearest), best_parting(at_spots, near, 1)
 
 
 def _turn(now: Frames, ahead: Frames) -> Array:
@@ -105,4 +109,4 @@ def _apart(at: Features, one: Solid, two: Solid) -> Array:
     there = places(at, one.pose, two.pose)
     n, off = there.normal, (two.pose.pos - one.pose.pos)[:, None]
     gap = dot(n, off) - one.reach(one.inwards(n)) - two.reach(-two.inwards(n))
-    return jnp.where(dot(n, n) > 0.5, gap - (there.gap - gap), -jnp.inf)
+    return jnp.where(dot(n, n) > 0.5, gap - jnp.abs(there.gap - gap), -jnp.inf)

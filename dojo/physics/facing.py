@@ -16,6 +16,14 @@ from dojo.physics.solids import RIM, Solid
 _STANDS = 0.7
 
 
+class Chosen(NamedTuple):
+    """A face of two geoms, (n,) each."""
+
+    by_face: Array  # bool: it parts the geoms best
+    index: Array  # int: the first geom's faces first
+    nearest: Array  # bool: as far as that is their distance, but for a tie
+
+
 class _Back(NamedTuple):
     """What of a geom looks back at a face."""
 
@@ -30,13 +38,14 @@ class _Back(NamedTuple):
 
 
 def over_face(
-    one: Solid, two: Solid, face: Array, last: Features, by_face: Array, near: Array, count: int
+    one: Solid, two: Solid, chosen: Chosen, last: Features, near: Array, count: int
 ) -> Features:
-    """What lies over a face, by index (n,) with the first geoms' faces first.
+    """What lies over the chosen faces.
 
     Up to `count` corners of what both cover, within `near` (n,); then what lies lowest or, if it is
     not that face that parts the geoms, `last`.
     """
+    by_face, face, nearest = chosen
     of_first = face < len(one.has_face)
     own, other = (
         jax.tree.map(lambda x, y: jnp.where(of_first, x, y), *pair)
@@ -70,8 +79,8 @@ def over_face(
     at = against(found.point, found.height, there, jnp.zeros_like(back.rim))
     off, height = found.point - back.low, plane.inwards(back.low)[2]
     twice = (there & (dot(off, off) < near**2)).any(axis=0)
-    # What has sunk in comes out by its lowest point.
-    meets = ground.has(plane.inwards(back.low)[:2]) | (height < -near)
+    # The nearest point may lie a hair beside the face. What has sunk in comes out by its lowest.
+    meets = ground.has(plane.inwards(back.low)[:2]) | nearest | (height < -near)
     return beside(at, where(by_face, against(back.low, height, meets & ~twice, back.rim), last))
 
 

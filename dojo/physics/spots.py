@@ -19,7 +19,7 @@ _ALONG = 0.05
 # Over the middle of a face all its edges and corners lie as far as each other, over an edge both
 # its ends; this share of their distances from what is there tells which one counts, where it would
 # otherwise be a matter of rounding.
-_TIE = 1e-3
+_TIE = 1e-5
 # Corners whose heights differ by less than this, over the geoms' size, lie as far in a direction.
 _LEVEL = 1e-5
 # A ball about a corner or an edge that is larger, over the geoms' size, gives a normal of its own.
