@@ -20,7 +20,7 @@ class Chosen(NamedTuple):
     """A face of two geoms, (n,) each."""
 
     by_face: Array  # bool: it parts the geoms best
-    index: Array  # int: the first geom's faces first
+    face: Array  # int: the first geom's faces first
     nearest: Array  # bool: as far as that is their distance, but for a tie
 
 
