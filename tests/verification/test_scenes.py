@@ -16,11 +16,11 @@ from simulator import energies, simulate
 import dojo
 
 sys.path.append(str(ROOT / "examples"))
+import gripper
 import scenes
 
 pytestmark = pytest.mark.usefixtures("optimized")
 H, G = scenes.TIMESTEP, scenes.GRAVITY
-HELD = 0.2  # mass of what a gripper turns [kg]
 
 
 def simulated(scene, steps, h=H):
@@ -259,24 +259,6 @@ def test_too_weak_fingers_let_the_box_slide_as_coulomb_says(share, measured):
     assert speed == pytest.approx(expected, rel=1e-4)
 
 
-def gripper_on_a_wrist():
-    """Robosuite's Panda gripper, pointing along x, on a wrist about that axis, with a box."""
-    spec = mujoco.MjSpec.from_string(
-        f"""<mujoco><option gravity="0 0 {-G}"/><worldbody>
-        <body name="wrist" euler="0 90 0"><joint name="wrist" axis="0 0 1" damping="1"/>
-          <inertial pos="0 0 0" mass="1" diaginertia=".01 .01 .01"/></body>
-        <body name="held" pos=".105 0 0"><freejoint/>
-          <geom name="held" type="box" size=".03 .012 .02" mass="{HELD}" friction="1"/></body>
-        </worldbody>
-        <actuator><position name="wrist" joint="wrist" kp="50" kv="5"/></actuator></mujoco>"""
-    )
-    hand = mujoco.MjSpec.from_file(
-        str(SUITE / "robosuite/models/assets/grippers/panda_gripper.xml")
-    )
-    spec.body("wrist").add_frame().attach_body(hand.body("right_gripper"), "hand ", "")
-    return dojo.load(spec, H)
-
-
 @needs_suite
 def test_a_gripper_turns_a_box(measured):
     """The grip is along y, then along z, where it gives way to the weight.
@@ -284,34 +266,23 @@ def test_a_gripper_turns_a_box(measured):
     Fingers are held by springs of 1000 N/m, their guides rub with 1 N each. Until they stop, these
     bear what the springs do not.
     """
-    model = gripper_on_a_wrist()
-    names = model.topology.joint_names
-    fingers = [names.index(f"hand finger_joint{k}") for k in (1, 2)]
-    q = np.array(model.q_rest)
-    q[model.topology.q_start[fingers]] = 0.01251, -0.01251
-    us = np.zeros((300, model.nu))
-    turn = np.clip((np.arange(300) * H - 0.5) / 1.5, 0, 1) * np.pi / 2
-    us[:, model.topology.actuator_names.index("wrist")] = turn
-    states, infos = simulate(model, dojo.init(model, q=q), 300, scenes.KAPPA, us=us)
+    model = gripper.load(SUITE / "robosuite/models/assets/grippers/panda_gripper.xml")
+    us = gripper.controls(model)
+    states, infos = simulate(model, gripper.start(model), len(us), gripper.KAPPA, us=us)
     assert infos.converged.all()
-    place = model.topology.q_start[names.index("joint3")]
-    box = states.q[:, place : place + 7]
-    angle = 2 * np.arctan2(box[:, 4], box[:, 3])
-    wrist = states.q[:, model.topology.q_start[names.index("wrist")]]
-    assert wrist[-1] == pytest.approx(np.pi / 2, abs=1e-4)
-    slip = np.abs(angle - wrist).max()
+    done = gripper.turn(model, states)
+    assert done.wrist[-1] == pytest.approx(np.pi / 2, abs=1e-4)
+    slip = np.abs(done.angle - done.wrist).max()
     measured("slip of a box that a Panda gripper turns by 90 degrees [rad]", slip)
     assert slip < 1e-4
-    across = np.stack([np.cos(wrist), np.sin(wrist)], axis=1)
-    off = box[:, 1:3] - across * (across * box[:, 1:3]).sum(axis=1, keepdims=True)
-    along = np.hypot(box[:, 0] - 0.105, np.linalg.norm(off, axis=1))
     measured(
         "slip along its fingers, of it in the last half second [m]",
-        [float(along.max()), float(np.ptp(along[-50:]))],
+        [float(done.along.max()), float(np.ptp(done.along[-50:]))],
     )
-    assert along.max() < 1e-4
-    assert np.ptp(along[-50:]) < 1e-6
-    weight = G * (HELD + float(np.asarray(model.link_mass)[fingers].sum()))
-    share = float(-box[-1, 2]) / ((weight - 2.0) / 2000)
+    assert done.along.max() < 1e-4
+    assert np.ptp(done.along[-50:]) < 1e-6
+    fingers = [model.topology.joint_names.index(name) for name in gripper.FINGERS]
+    weight = G * (gripper.HELD + float(np.asarray(model.link_mass)[fingers].sum()))
+    share = float(-done.place[-1, 2]) / ((weight - 2.0) / 2000)
     measured("how far the grip gives way, over what springs and friction tell", share)
     assert share == pytest.approx(1.0, rel=1e-2)
