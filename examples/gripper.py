@@ -62,7 +62,7 @@ def start(model: dojo.Model) -> dojo.State:
 
 
 def controls(model: dojo.Model) -> np.ndarray:
-    """The angle that the wrist is to have in each step, (STEPS, nu): half a second's pause first."""
+    """The angle that the wrist is to have in each step, (STEPS, nu), after half a second."""
     us = np.zeros((STEPS, model.nu))
     turn = np.clip((np.arange(STEPS) * TIMESTEP - 0.5) / 1.5, 0, 1) * np.pi / 2
     us[:, model.topology.actuator_names.index("wrist")] = turn

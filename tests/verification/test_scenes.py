@@ -6,14 +6,11 @@ Hard contact: kappa 1e-11, h = 0.01 s unless said. Drift is what moves after the
 import itertools
 import sys
 
-import mujoco
 import numpy as np
 import pytest
 from paths import ROOT, SUITE, needs_suite
 from scipy.optimize import linprog
 from simulator import energies, simulate
-
-import dojo
 
 sys.path.append(str(ROOT / "examples"))
 import gripper
