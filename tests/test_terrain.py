@@ -214,9 +214,7 @@ def test_bodies_tumble_over_hills(steps, tumbling):
     states, infos = tumbling
     assert infos.converged.all()
     assert (infos.contacts.overflow == 0).all()
-    # One step of 450 holds the box to be 5 mm deep by the place that it chose, where MuJoCo finds
-    # 0.3 mm at most, and pushes it out.
-    assert (infos.contacts.gap.min(axis=2) > -1e-9).mean() > 0.99
+    assert infos.contacts.gap.min() > -1e-9
     assert depths(states).max() < 3e-4
     hit = infos.contacts.impulse[..., 0] > 1e-2
     assert set(infos.contacts.geoms[hit][:, 1]) == {1, 2}

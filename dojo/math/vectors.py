@@ -2,6 +2,7 @@
 
 import functools
 import operator
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,8 @@ from jax.typing import DTypeLike
 # A floor of lengths in denominators: its inverse square is finite in single precision, so that
 # derivatives of what is divided by it are.
 SMALL = 1e-12
+# Axes up to this long are short.
+_SHORT = 8
 # Rounding of the size of a matrix, in its diagonal and its precision, that a factor may have to
 # withstand.
 _LIFT = 4
@@ -53,9 +56,17 @@ def _sum_sparing_zeros(a: Array, b: Array) -> Array:
     return lax.select(b == 0, a, a + b)
 
 
+def _summed(x: Array, axis: int) -> Array:
+    return total(x, axis) if 0 < x.shape[axis] <= _SHORT else jnp.sum(x, axis=axis)
+
+
 @reduced.defjvp
 def _reduced_jvp(axis, primals, tangents):  # type: ignore[no-untyped-def]
-    return reduced(*primals, axis), jnp.sum(tangents[0], axis=axis)
+    tangent = tangents[0]
+    # Over short axes written out: `jnp.sum` may go to that library, and wrong (see `total`).
+    for k in sorted((k % tangent.ndim for k in np.atleast_1d(axis)), reverse=True):
+        tangent = _summed(tangent, k)
+    return reduced(*primals, axis), tangent
 
 
 def smallest(x: Array, axis: int | tuple[int, ...]) -> Array:
@@ -164,22 +175,28 @@ def solve_positive(matrix: Array, rhs: Array) -> Array:
 
     `jax.scipy.linalg.solve` differentiates with the matrix products that `contract` avoids, and a
     Cholesky factor has derivatives that cost more than those of the solution.
+    """
+    solved = positive_solver(lax.stop_gradient(matrix))
+    return lax.custom_linear_solve(
+        lambda x: contract(matrix, x), rhs, solve=lambda _, b: solved(b), symmetric=True
+    )
+
+
+def positive_solver(matrix: Array) -> Callable[[Array], Array]:
+    """What solves with a symmetric and positive matrix (n, n), factorized once.
 
     A light link on heavy ones can make the matrix indefinite by rounding, and then there is no
     factor. That of a matrix with a little more on its diagonal is there; one refinement takes out
     what that changes, but in directions that are rounding themselves.
     """
-    matrix_now = lax.stop_gradient(matrix)
-    noise = _LIFT * len(matrix) * float(jnp.finfo(matrix.dtype).eps) * diagonal(matrix_now)
-    factor = jax.scipy.linalg.cho_factor(add_diagonal(matrix_now, noise), lower=True)
+    noise = _LIFT * len(matrix) * float(jnp.finfo(matrix.dtype).eps) * diagonal(matrix)
+    factor = jax.scipy.linalg.cho_factor(add_diagonal(matrix, noise), lower=True)
 
-    def solution(_: object, b: Array) -> Array:
+    def solution(b: Array) -> Array:
         x = jax.scipy.linalg.cho_solve(factor, b)
-        return x + jax.scipy.linalg.cho_solve(factor, b - contract(matrix_now, x))
+        return x + jax.scipy.linalg.cho_solve(factor, b - contract(matrix, x))
 
-    return lax.custom_linear_solve(
-        lambda x: contract(matrix, x), rhs, solve=solution, symmetric=True
-    )
+    return solution
 
 
 @jax.custom_jvp

@@ -16,8 +16,10 @@ from jax import Array, lax
 from dojo.math.vectors import at_least, cross, dot, safe_norm, total
 from dojo.physics.solids import Solid
 
-# The geoms are scaled about the origins of their frames: at first, and again while they overlap.
-_SHRUNK, _MORE = 0.999, 0.7
+# The geoms are scaled about the origins of their frames, at first by this. While they overlap, by
+# so many times as much as before: the direction where they just part is that of the least overlap.
+# And by this factor where they are already smaller.
+_SHRUNK, _TIMES, _MORE = 0.999, 4.0, 0.7
 _LIMIT = 64
 # Features of a simplex by its four corners.
 _EDGES = np.array(list(itertools.combinations(range(4), 2))).T
@@ -60,11 +62,12 @@ def direction(one: Solid, two: Solid) -> Array:
         ended = square - along <= rounding
         ended = ended | (dot(closer, closer) >= square - rounding)
         overlap, done = ended & (along <= 0), s.done | ended & (along > 0)
-        smaller = origin[:, None] + _MORE * (s.corners - origin[:, None])
+        scale = jnp.maximum(1 - _TIMES * (1 - s.scale), _MORE * s.scale)
+        smaller = origin[:, None] + scale / s.scale * (s.corners - origin[:, None])
         return _Search(
             jnp.where(ended, jnp.where(overlap & ~done, smaller, s.corners), corners),
             jnp.where(ended, s.share, share),
-            jnp.where(overlap & ~done, _MORE, 1.0) * s.scale,
+            jnp.where(overlap & ~done, scale, s.scale),
             done,
             s.steps + 1,
         )

@@ -11,6 +11,7 @@ needs only the composite block of whichever of j, l is further down the tree.
 import functools
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -26,6 +27,7 @@ from dojo.math.vectors import (
     matvec,
     outer,
     skew,
+    solve_positive,
     total,
     transpose,
 )
@@ -40,6 +42,9 @@ from dojo.physics.kinematics import (
     motion_axes,
     turning,
 )
+
+# A mass matrix is taken tree by tree from this many times the largest tree on.
+_MANY = 4
 
 
 class Blocks(NamedTuple):
@@ -133,6 +138,41 @@ def mass_matrix_at(model: Model, frames: Frames, axes: Array) -> Array:
     masks = tree_masks(model.topology)
     half = contract(axes.T, total(composite * axes, axis=1))
     return add_diagonal(half * masks.down + half.T * masks.up, model.dof_armature)
+
+
+def solve_mass(model: Model, matrix: Array, rhs: Array) -> Array:
+    """Solution (nv,) of `matrix @ x = rhs`; the matrix couples what the mass matrix does."""
+    table = _dofs_of_trees(model.topology)
+    if table is None:
+        return solve_positive(matrix, rhs)
+    own = rhs.at[table].get(mode="fill", fill_value=0.0)
+    x = jax.vmap(solve_positive)(tree_blocks(model, matrix), own)
+    return jnp.zeros_like(rhs).at[table].set(x, mode="drop")
+
+
+def tree_blocks(model: Model, matrix: Array) -> Array:
+    """All of a matrix that couples what the mass matrix does, (trees, k, k); 1 for what is none.
+
+    Trees do not move each other. Of a few trees, the whole matrix (1, nv, nv).
+    """
+    table = _dofs_of_trees(model.topology)
+    if table is None:
+        return matrix[None]
+    blocks = matrix.at[table[:, :, None], table[:, None]].get(mode="fill", fill_value=0.0)
+    none = np.eye(table.shape[1]) * (table == model.nv)[:, None]
+    return blocks + jnp.asarray(none, matrix.dtype)
+
+
+@functools.lru_cache(maxsize=64)
+def _dofs_of_trees(topology: Topology) -> np.ndarray | None:
+    """Degrees of freedom of each tree, nv where there are no more: (trees, k). None for a few."""
+    nv = topology.moves.shape[1]
+    root = topology.ancestor[:-1].argmax(axis=1)[topology.dof_link]
+    trees = [np.flatnonzero(root == link) for link in np.unique(root)]
+    most = max(map(len, trees), default=0)
+    if nv < _MANY * most or not most:
+        return None
+    return np.array([np.pad(tree, (0, most - len(tree)), constant_values=nv) for tree in trees])
 
 
 def mass_matrix(model: Model, q: Array) -> Array:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from dojo.math.vectors import SMALL, at_least, cross, dot, safe_norm, total
+from dojo.math.vectors import SMALL, at_least, cross, dot, reduced, safe_norm, total
 from dojo.physics.solids import RIM
 
 # A disc reaches beyond the polygon that stands for it by this share of its radius.
@@ -129,7 +129,7 @@ def _far_apart(points: Array, there: Array, count: int, near: Array) -> tuple[Ar
     """Up to `count` of the points (3, m, n), each the furthest from those before: (count, n)."""
     points = lax.stop_gradient(points)
     weight = there / at_least(there.sum(axis=0).astype(points.dtype), 1.0)
-    middle = jnp.sum(points * weight, axis=1)
+    middle = reduced(points * weight, 1)
     off = points - middle[:, None]
     square = jnp.where(there, dot(off, off), -1.0)
     index, kept = [], []

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dojo.math.vectors import add_diagonal, contract, diagonal, solve_positive
+from dojo.math.vectors import add_diagonal, contract, diagonal
 from dojo.model.model import Model
 from dojo.physics.collision import (
     Candidates,
@@ -35,6 +35,7 @@ from dojo.physics.inertia import (
     joint_forces,
     joint_space,
     mass_matrix_at,
+    solve_mass,
 )
 from dojo.physics.interval import Interval, interval, interval_derivative
 from dojo.physics.kinematics import (
@@ -99,7 +100,7 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
     momentum = contract(mass, v)
     # A start of searches: drag that drives could leave no factor.
     resistance = add_diagonal(mass, jnp.maximum(passive.drag, 0.0))
-    unhindered = jax.lax.stop_gradient(solve_positive(resistance, momentum + constant))
+    unhindered = jax.lax.stop_gradient(solve_mass(model, resistance, momentum + constant))
     ahead = frames_ahead(model, maps, q, frames, unhindered)
     contacts = anchored(model, candidates(model), frames, ahead)
     now = touch(model, contacts, frames)
@@ -274,4 +275,4 @@ def arrive(model: Model, node: Node, trial: Trial, v: Array, defect: Array) -> t
     mass = mass_matrix_at(model, trial.frames, trial.axes)
     momentum = joint_forces(model, trial.axes, trial.interval.momentum)
     momentum = momentum + model.dof_armature * v - defect
-    return trial.q, solve_positive(mass, momentum)
+    return trial.q, solve_mass(model, mass, momentum)

@@ -24,7 +24,6 @@ from dojo.math.vectors import (
     contract,
     eye,
     inverse_positive,
-    solve_positive,
 )
 from dojo.model.layout import entries
 from dojo.model.model import Model
@@ -33,7 +32,7 @@ from dojo.model.topology import contact_geoms as all_contact_geoms
 from dojo.physics import mechanics
 from dojo.physics.collision import Candidates, contact_geoms, contact_points, framed
 from dojo.physics.forces import Impulse
-from dojo.physics.inertia import mass_matrix_at
+from dojo.physics.inertia import mass_matrix_at, solve_mass
 from dojo.physics.limits import limit_table
 from dojo.physics.mechanics import Node, Trial
 
@@ -80,7 +79,7 @@ def arrival(model: Model, node: Node, trial: Trial) -> Node:
 def taken_back(model: Model, node: Node, end: Node, v: Array, gamma: Array, b: Array) -> Array:
     """Velocity v (nv,) at the end of a step without these impulses of its contacts and limits."""
     impulse = mechanics.pull(model, node, gamma, b)
-    return v - solve_positive(end.mass, impulse)
+    return v - solve_mass(model, end.mass, impulse)
 
 
 def effective_mass(model: Model, at: Node) -> Array:
@@ -106,7 +105,7 @@ def approach(model: Model, node: Node, end: Node, v: Array) -> Approach:
     """
     drag, nc = node.impulse.drag, node.weight.shape[0]
     force = node.impulse.constant - drag * node.v
-    change = solve_positive(add_diagonal(node.mass, drag), force)
+    change = solve_mass(model, add_diagonal(node.mass, drag), force)
     speed = normal_velocity(model, end, v)
     pressed = jnp.maximum(-normal_velocity(model, end, change), 0.0)
     fall = (node.gap - end.gap)[:nc] / model.timestep

@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 
 from dojo.math.spatial import force_cross, force_matrix
-from dojo.math.vectors import add_diagonal, contract, diagonal, eye, skew, total
+from dojo.math.vectors import add_diagonal, contract, diagonal, eye, positive_solver, skew, total
 from dojo.model.model import Model
 from dojo.physics.collision import (
     anchored,
@@ -141,14 +141,14 @@ def arrival_rates(model: Model, at: Solved) -> Arrival:
     end, start = _momentum_blocks(model, at)
     wrench, inertia = trial.interval.momentum, spatial_inertia(model, trial.frames).full()
     mass = mass_matrix_at(model, trial.frames, trial.axes)
-    factor = jax.scipy.linalg.cho_factor(mass, lower=True)
+    solved = positive_solver(mass)
     momentum = joint_forces(model, trial.axes, wrench) + model.dof_armature * at.v
-    v = jax.scipy.linalg.cho_solve(factor, momentum)
+    v = solved(momentum)
     by_end = joint_forces_rate(model, trial.axes, wrench, end)
     by_end = by_end - momentum_rate(model, trial.axes, inertia, v)
     by_q = contract(by_end, q_by_q) + joint_space(model, start, trial.axes, node.axes)
     by_v = add_diagonal(contract(by_end, q_by_v), model.dof_armature)
-    v_by = jax.scipy.linalg.cho_solve(factor, jnp.concatenate([by_q, by_v], axis=1))
+    v_by = solved(jnp.concatenate([by_q, by_v], axis=1))
     return Arrival(q_by_q, q_by_v, v_by[:, : model.nv], v_by[:, model.nv :])
 
 

@@ -8,6 +8,7 @@ from jax import Array
 
 from dojo.math.vectors import total
 from dojo.model.model import Model
+from dojo.physics.inertia import tree_blocks
 from dojo.physics.kinematics import link_twists
 from dojo.physics.mechanics import (
     RECOVERY_SPEED,
@@ -38,7 +39,7 @@ def saturated(model: Model, node: Node, trial: Trial, v: Array) -> Array:
     response = free_response(model, node, differentiate(model, node, trial, v))
     left = 0.5 * (response + response.T) - _INERTIA_LEFT * node.mass
     # Not a number unless positive definite.
-    return ~jnp.isfinite(jnp.linalg.cholesky(left)).all()
+    return ~jnp.isfinite(jnp.linalg.cholesky(tree_blocks(model, left))).all()
 
 
 def hinge_turns(model: Model, v: Array) -> Array:

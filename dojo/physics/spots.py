@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from dojo.math.vectors import SMALL, at_least, cross, dot, safe_norm
+from dojo.math.vectors import SMALL, at_least, cross, dot, reduced, safe_norm
 from dojo.physics.features import PARALLEL
 from dojo.physics.solids import Solid
 
@@ -156,7 +156,7 @@ def _extreme(solid: Solid, direction: Array, size: Array) -> Array:
     """
     reach = dot(solid.inwards(direction[:, None]), solid.core)
     weight = jnp.maximum(0.0, 1.0 - (reach.max(axis=0) - reach) / (_LEVEL * size))
-    mean = jnp.sum(solid.core * (weight / weight.sum(axis=0)), axis=1)
+    mean = reduced(solid.core * (weight / weight.sum(axis=0)), 1)
     return solid.pose.pos + solid.outwards(mean[:, None])[:, 0]
 
 

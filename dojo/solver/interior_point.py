@@ -72,6 +72,7 @@ class _Task(NamedTuple):
     kappa: Array
     tolerance: float
     last_search: int  # iteration at which it begins
+    order: Array | None  # of v, for the factors
 
 
 def solve(
@@ -79,7 +80,8 @@ def solve(
 ) -> Solution:
     """Bring a point, the problem's own if None, to the kappa point of the problem."""
     starts = problem.starts()
-    task = _Task(problem, starts, kappa, tolerance, int(_LAST_SEARCH * max_iterations))
+    last_search = int(_LAST_SEARCH * max_iterations)
+    task = _Task(problem, starts, kappa, tolerance, last_search, problem.order())
     little = problem.radius(jnp.full(problem.sizes[0], kappa / problem.scales.size[1]))
 
     def running(loop: _Loop) -> Array:
@@ -106,7 +108,8 @@ def _iterated(task: _Task, loop: _Loop) -> _Loop:
     at = _choose(loop.age == 0, begun, loop.x)
     left = residual(here, rows, at, kappa)
     error = scaled_error(here, at, left, kappa, task.tolerance)
-    x, length, finite = advance(here, newton_system(here, tangent, at), left, at, kappa)
+    system = newton_system(here, tangent, at, task.order)
+    x, length, finite = advance(here, system, left, at, kappa)
 
     solved, lost = error <= task.tolerance, ~jnp.isfinite(error)
     converged, better = solved & ~holding, (error < loop.best_error) & ~holding

@@ -12,8 +12,29 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from dojo.math.vectors import add_diagonal, diagonal, dot, total
+from dojo.solver.block_lu import BlockFactors, block_factors
 from dojo.solver.cones import Scaling, divide, scaling
 from dojo.solver.problem import Point, Problem, Residual, Tangent, Weights, cone_vectors
+
+
+class WholeFactors(NamedTuple):
+    """LU factors of a matrix."""
+
+    lu: Array
+    permutation: Array
+
+    @classmethod
+    def of(cls, matrix: Array) -> "WholeFactors":
+        """Those of a matrix (n, n)."""
+        lu, _, permutation = lax.linalg.lu(matrix)
+        return cls(lu, permutation)
+
+    def solve(self, rhs: Array) -> Array:
+        """Solutions (n, k) of right-hand sides (n, k)."""
+        half = lax.linalg.triangular_solve(
+            self.lu, rhs[self.permutation], left_side=True, lower=True, unit_diagonal=True
+        )
+        return lax.linalg.triangular_solve(self.lu, half, left_side=True)
 
 
 class NewtonSystem(NamedTuple):
@@ -24,8 +45,7 @@ class NewtonSystem(NamedTuple):
     x: Point
     scaling: Scaling
     weights: Weights
-    lu: Array
-    permutation: Array
+    factors: BlockFactors | WholeFactors
 
     def solve(self, rhs: Residual) -> Point:
         """The direction d with (d residual / d point) d = rhs. Linear in `rhs`."""
@@ -46,10 +66,7 @@ class NewtonSystem(NamedTuple):
 
     def velocities(self, rhs: Array) -> Array:
         """Solutions dv (n, k) of the condensed system for right-hand sides of the balance."""
-        half = lax.linalg.triangular_solve(
-            self.lu, rhs[self.permutation], left_side=True, lower=True, unit_diagonal=True
-        )
-        return lax.linalg.triangular_solve(self.lu, half, left_side=True)
+        return self.factors.solve(rhs)
 
     def _impulses(self, rhs: Residual, slack: Array, eta: Array) -> tuple[Array, Array]:
         """(d gamma, d b) given d slack and d eta."""
@@ -59,8 +76,13 @@ class NewtonSystem(NamedTuple):
         return gamma, b - total(self.weights.tangent * eta[None], axis=1)
 
 
-def newton_system(problem: Problem, tangent: Tangent, x: Point) -> NewtonSystem:
-    """Assemble and factorize the Newton system at `x`, `tangent` being that of `x.v`."""
+def newton_system(
+    problem: Problem, tangent: Tangent, x: Point, order: Array | None = None
+) -> NewtonSystem:
+    """Assemble and factorize the Newton system at `x`, `tangent` being that of `x.v`.
+
+    With an `order` (n,) of v, the blocks that are zero in it are skipped; that has no derivatives.
+    """
     scaled = scaling(*cone_vectors(problem, x))
     normal = x.gamma / x.slack
     f = problem.mu.shape[0]
@@ -70,5 +92,6 @@ def newton_system(problem: Problem, tangent: Tangent, x: Point) -> NewtonSystem:
     # Stiff contacts dwarf the soft directions: in single precision rounding can make a pivot
     # exactly zero. A diagonal of the size of that rounding keeps the factors finite.
     noise = 2 * jnp.finfo(matrix.dtype).eps * jnp.abs(diagonal(matrix))
-    lu, _, permutation = lax.linalg.lu(add_diagonal(matrix, noise))
-    return NewtonSystem(problem, tangent, x, scaled, weights, lu, permutation)
+    matrix = add_diagonal(matrix, noise)
+    factors = WholeFactors.of(matrix) if order is None else block_factors(matrix, order)
+    return NewtonSystem(problem, tangent, x, scaled, weights, factors)

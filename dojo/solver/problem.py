@@ -161,6 +161,10 @@ class Problem(Protocol):
     @property
     def scales(self) -> Scales: ...
 
+    def order(self) -> Array | None:
+        """An order (n,) of v in which what is far apart does not couple; None if all does."""
+        ...
+
     def radius(self, gamma: Array) -> Array:
         """First components of the beta, (c,), positive, affine in gamma."""
         ...
