@@ -70,6 +70,8 @@ def test_many_bodies_move_as_with_whole_factors(monkeypatch):
     found = []
     for least in (0, 10_000):
         monkeypatch.setattr(step_problem, "_MANY", least)
+        # `dojo.step` is compiled once for all.
+        jax.clear_caches()
         run = jax.jit(lambda state: dojo.rollout(model, state, jnp.zeros((30, 0))))
         found.append(run(dojo.init(model)))
     (ours, infos), (theirs, others) = found

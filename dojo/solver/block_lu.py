@@ -20,6 +20,9 @@ from dojo.math.vectors import contract
 _ROWS = 24
 
 
+_State = tuple[Array, Array, Array, Array]
+
+
 class BlockFactors(NamedTuple):
     """The matrix is L U, with the blocks of L below and on the diagonal, 1 on the diagonal of U.
 
@@ -68,7 +71,6 @@ def block_factors(matrix: Array, order: Array) -> BlockFactors:
 def _eliminate(blocks: Array) -> tuple[Array, Array, Array]:
     count, _, rows, _ = blocks.shape
     places = np.arange(count)
-    _State = tuple[Array, Array, Array, Array]
 
     def eliminated(k: Array, state: _State) -> _State:
         blocks, there, lus, permutations = state
