@@ -1,4 +1,4 @@
-"""Factors by blocks, against those of the whole matrix."""
+"""Factors by blocks and tree by tree, against those of the whole matrix."""
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +7,7 @@ import pytest
 
 import dojo
 from dojo import step_problem
+from dojo.physics.inertia import solve_mass
 from dojo.solver.block_lu import block_factors
 
 
@@ -33,14 +34,18 @@ def test_solutions_are_those_of_the_whole_matrix(bodies, near, kind):
     cases = [chain(rng, bodies, near) for _ in range(3)]
     matrices, orders = (np.stack(x) for x in zip(*cases, strict=True))
     rhs = rng.normal(size=(3, 6 * bodies, 2))
-    lanes = jax.jit(jax.vmap(lambda m, order, rhs: block_factors(m, order).solve(rhs)))
-    found = lanes(*(jnp.asarray(x, kind) for x in (matrices,)), orders, jnp.asarray(rhs, kind))
-    alone = jax.jit(lambda: block_factors(jnp.asarray(matrices[0], kind), orders[0]))()
+
+    def solved(matrix, order, rhs):
+        return block_factors(matrix, order).solve(rhs)
+
+    given = jnp.asarray(matrices, kind), jnp.asarray(orders), jnp.asarray(rhs, kind)
+    found = jax.jit(jax.vmap(solved))(*given)
+    alone = jax.jit(solved)(*(x[0] for x in given))
+    np.testing.assert_allclose(alone, found[0], rtol=0, atol=1e-6 * np.abs(alone).max())
     for matrix, x, b in zip(matrices, np.asarray(found, float), rhs, strict=True):
         expected = np.linalg.solve(matrix, b)
         error = np.abs(x - expected).max() / np.abs(expected).max()
         assert error < 20 * np.linalg.cond(matrix) * np.finfo(kind).eps
-    np.testing.assert_allclose(alone.solve(jnp.asarray(rhs[0], kind)), found[0], rtol=0, atol=1e-4)
 
 
 def test_what_does_not_couple_is_skipped():
@@ -79,3 +84,21 @@ def test_many_bodies_move_as_with_whole_factors(monkeypatch):
     assert (infos.iterations == others.iterations).all()
     assert (infos.contacts.impulse[..., 0] > 1e-2).any()
     np.testing.assert_allclose(ours.q, theirs.q, rtol=0, atol=1e-9)
+
+
+def test_mass_matrices_are_solved_tree_by_tree():
+    """An arm of two links among balls: trees of other sizes, in an order of their own."""
+    ball = '<body pos="{} 0 1"><freejoint/><geom size=".1" pos=".05 0 .02"/></body>'
+    arm = (
+        '<body><joint axis="0 1 0"/><geom size=".1" pos=".2 0 0"/>'
+        '<body pos=".4 0 0"><joint axis="0 1 1"/><geom size=".1" pos=".1 .1 0"/></body></body>'
+    )
+    balls = [ball.format(k) for k in range(1, 6)]
+    model = dojo.load(
+        f"<mujoco><worldbody>{balls[0]}{arm}{''.join(balls[1:])}</worldbody></mujoco>"
+    )
+    rng = np.random.default_rng(0)
+    mass = dojo.mass_matrix(model, model.q_rest + 0.3 * rng.normal(size=model.nq))
+    rhs = rng.normal(size=model.nv)
+    found = jax.jit(lambda m, b: solve_mass(model, m, b))(mass, jnp.asarray(rhs))
+    np.testing.assert_allclose(found, np.linalg.solve(mass, rhs), rtol=1e-10, atol=1e-10)

@@ -9,32 +9,12 @@ stays symmetric and positive definite, which the derivative does not.
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from dojo.math.vectors import add_diagonal, diagonal, dot, total
-from dojo.solver.block_lu import BlockFactors, block_factors
+from dojo.solver.block_lu import BlockFactors, WholeFactors, block_factors
 from dojo.solver.cones import Scaling, divide, scaling
 from dojo.solver.problem import Point, Problem, Residual, Tangent, Weights, cone_vectors
-
-
-class WholeFactors(NamedTuple):
-    """LU factors of a matrix."""
-
-    lu: Array
-    permutation: Array
-
-    @classmethod
-    def of(cls, matrix: Array) -> "WholeFactors":
-        """Those of a matrix (n, n)."""
-        lu, _, permutation = lax.linalg.lu(matrix)
-        return cls(lu, permutation)
-
-    def solve(self, rhs: Array) -> Array:
-        """Solutions (n, k) of right-hand sides (n, k)."""
-        half = lax.linalg.triangular_solve(
-            self.lu, rhs[self.permutation], left_side=True, lower=True, unit_diagonal=True
-        )
-        return lax.linalg.triangular_solve(self.lu, half, left_side=True)
 
 
 class NewtonSystem(NamedTuple):
