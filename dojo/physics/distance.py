@@ -32,11 +32,24 @@ class Terms(NamedTuple):
 def settled(terms: Terms, n: Array, steps: int) -> Array:
     """Normals (3, k, n) along which features are furthest apart, from n on; no derivatives.
 
+    At most so many steps; once none moves any more, the last ones have squared its error.
+
     With g what lies between the extreme points along n, H the curvature of both supports, and P
     across n and the line, Newton's step is (P H P + (n . g) P) dn = P g.
     """
     terms, n = lax.stop_gradient((terms, n))
-    return lax.fori_loop(0, steps, lambda _, n: further(terms, n), n)
+    near = jnp.finfo(n.dtype).eps ** 0.5
+
+    def moving(state: tuple[Array, Array, Array]) -> Array:
+        count, _, change = state
+        return (count < steps) & (change > near)
+
+    def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        count, n, _ = state
+        after = further(terms, n)
+        return count + 1, after, jnp.max(jnp.abs(after - n), initial=0.0)
+
+    return lax.while_loop(moving, step, (jnp.asarray(0), n, jnp.full((), jnp.inf, n.dtype)))[1]
 
 
 def furthest(terms: Terms, n: Array) -> Array:
@@ -45,6 +58,12 @@ def furthest(terms: Terms, n: Array) -> Array:
     Two steps carry all that anybody asks for: quadratic convergence forgets the rest.
     """
     return lax.fori_loop(0, 2, lambda _, n: further(terms, n), n)
+
+
+def separation(terms: Terms, n: Array) -> Array:
+    """How far the features are apart along unit normals n (3, k, n): (k, n)."""
+    one, two = reach(terms.one, terms.spread1, n), reach(terms.two, terms.spread2, n)
+    return dot(n, terms.off - one - two)
 
 
 def further(terms: Terms, n: Array) -> Array:

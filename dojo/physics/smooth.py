@@ -20,7 +20,7 @@ from dojo.model.model import Model
 from dojo.model.topology import ContactGroup
 from dojo.physics import gjk
 from dojo.physics.choice import at_both, best_parting, both
-from dojo.physics.distance import Terms, further, furthest, reach, settled
+from dojo.physics.distance import Terms, further, furthest, reach, separation, settled
 from dojo.physics.kinematics import Frames
 from dojo.physics.pairs import (
     Bodies,
@@ -37,7 +37,7 @@ from dojo.physics.terrain import triangles
 
 # Newton steps for a normal: from the direction between the nearest points of shrunk geoms, and from
 # the normal at the start of the step. They double the digits each.
-_SEARCH, _STEPS = 15, 3
+_SEARCH, _STEPS = 15, 20
 # A face bears where it is worse than an edge or a corner by no more than this share of the size.
 _ALIKE = 1e-12
 
@@ -75,7 +75,19 @@ def touch(model: Model, pairs: Pairs, held: Round, bodies: Bodies) -> Touch:
 def _normals(held: Round, one: Frames, two: Frames) -> Array:
     at, terms = held.features, _terms(held, one, two)
     free = furthest(terms, settled(terms, at.normal, _STEPS))
-    return jnp.where(at.on_face, outwards(one, at.normal), free)
+    return jnp.where(at.on_face, outwards(one, at.normal), _off_discs(terms, free))
+
+
+def _off_discs(terms: Terms, normal: Array) -> Array:
+    """The normals (3, k, n), or across the disc about the first point, if there is one.
+
+    Over the inside of a disc that is the normal, and what reaches along it has an edge there.
+    """
+    is_disc = (terms.spread1[2] == 0) & (terms.spread1[0] > 0)
+    axis = terms.one.rot[:, 2, None] * jnp.ones_like(normal)
+    up = jnp.where(dot(axis, terms.off) < 0, -axis, axis)
+    better = separation(terms, up) > separation(terms, normal)
+    return jnp.where(is_disc & (terms.line == 0).all(axis=0) & better, up, normal)
 
 
 def _terms(held: Round, one: Frames, two: Frames) -> Terms:
