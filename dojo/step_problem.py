@@ -86,11 +86,15 @@ class StepProblem:
         cones = self.mu.shape[0] + len(self.model.topology.dry_dofs)
         return self.node.gap.shape[0], cones, self.model.topology.tangents
 
+    @property
+    def of_many(self) -> bool:
+        return self.node.rows.dofs is not None
+
     def order(self) -> Array | None:
         """Along the longest side of the scene, where many bodies are in it."""
         n = self.model.nv
         # One large factor after the other suits a GPU better.
-        if self.node.rows.dofs is None or n < _MANY or jax.default_backend() != "cpu":
+        if not self.of_many or n < _MANY or jax.default_backend() != "cpu":
             return None
         at = jax.lax.stop_gradient(self.node.frames.pos[:, self.model.topology.dof_link])
         return jnp.argsort(at[jnp.argmax(jnp.ptp(at, axis=1))], stable=True)
@@ -136,7 +140,8 @@ class StepProblem:
         # The radius of a dry joint does not follow the impulses: its psi makes up for that.
         nf = self.mu.shape[0]
         product = jnp.maximum(momentum * speed * factor, kappa)
-        speed = speed * factor + cones(kappa / radius[:nf], product / radius[nf:])
+        free = jnp.where(self.mu > 0, kappa, product)
+        speed = speed * factor + cones(free / radius[:nf], product / radius[nf:])
         psi = jnp.sqrt(dot(rows.slip, rows.slip) + speed**2)
         b = -0.5 * radius * rows.slip / psi
         point = Point.of(v=v, gamma=gamma, slack=slack, b=b, psi=psi, eta=rows.slip)

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jax import Array, lax
 
-from dojo.math.vectors import dot
+from dojo.math.vectors import SMALL, at_least, safe_norm
 from dojo.model.model import Model
 from dojo.model.topology import ContactGroup
 from dojo.physics import rounded, terrain
@@ -29,7 +29,7 @@ def nearest_pairs(
 
 
 def _least_gap(model: Model, group: ContactGroup, pairs: Pairs, bodies: Bodies) -> Array:
-    """Gaps (k,), or what they are not less than: those of bounding spheres."""
+    """Gaps (k,), or what they are not less than: how far apart along the line of the centres."""
     if group.kind in rounded.AT_ANY_POSE:
         return rounded.AT_ANY_POSE[group.kind](model, pairs, bodies).gap
     one, two = placed(model, pairs, bodies)
@@ -37,8 +37,14 @@ def _least_gap(model: Model, group: ContactGroup, pairs: Pairs, bodies: Bodies) 
     if pairs.ground is not None:
         beyond = solids(model, pairs.second, pairs.second, bodies.second).bound
         return terrain.least_gap(pairs.ground, one.rot, off) - beyond
-    radii = sum(
-        solids(model, geoms, geoms, frames).bound
+    distance = safe_norm(off)
+    way = (off / at_least(distance, SMALL))[:, None]
+    sides = (
+        solids(model, geoms, geoms, frames)
         for geoms, frames in zip(pairs.sides, bodies, strict=True)
     )
-    return jnp.sqrt(dot(off, off)) - radii
+    reached = (
+        solid.reach(solid.inwards(sign * way))[0]
+        for solid, sign in zip(sides, (1.0, -1.0), strict=True)
+    )
+    return distance - sum(reached)

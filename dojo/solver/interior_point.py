@@ -17,7 +17,7 @@ from dojo.solver import searches
 from dojo.solver.directions import advance
 from dojo.solver.linear_system import newton_system
 from dojo.solver.problem import Point, Problem, Residual, residual
-from dojo.solver.searches import HERE, NEXT, RELEASED, Radii, search_at
+from dojo.solver.searches import AFRESH, HERE, Radii, Rows, Search, search_at
 
 # A step shorter than this share of its direction is a jam on the boundary of a cone.
 _JAMMED = 0.01
@@ -73,6 +73,10 @@ class _Task(NamedTuple):
     tolerance: float
     last_search: int  # iteration at which it begins
     order: Array | None  # of v, for the factors
+    searches: Rows
+
+    def search(self, row: Array) -> Search:
+        return search_at(self.searches, row)
 
 
 def solve(
@@ -81,7 +85,8 @@ def solve(
     """Bring a point, the problem's own if None, to the kappa point of the problem."""
     starts = problem.starts()
     last_search = int(_LAST_SEARCH * max_iterations)
-    task = _Task(problem, starts, kappa, tolerance, last_search, problem.order())
+    rows = searches.AMONG_MANY if problem.of_many else searches.SEARCHES
+    task = _Task(problem, starts, kappa, tolerance, last_search, problem.order(), rows)
     little = problem.radius(jnp.full(problem.sizes[0], kappa / problem.scales.size[1]))
 
     def running(loop: _Loop) -> Array:
@@ -89,7 +94,7 @@ def solve(
 
     counts = jnp.asarray([0, 0, 0 if first is None else 1])
     if first is None:
-        first = _unset(problem, starts[searches.SEARCHES[0][0]])
+        first = _unset(problem, starts[rows[0][0]])
     worst, no, yes = jnp.asarray(jnp.inf, kappa.dtype), jnp.asarray(False), jnp.asarray(True)
     loop = _Loop(first, first, worst, counts, Radii.at(little), converged=no, finite=yes)
     last = lax.while_loop(running, functools.partial(_iterated, task), _batched(loop, starts))
@@ -100,7 +105,7 @@ def solve(
 def _iterated(task: _Task, loop: _Loop) -> _Loop:
     """The loop after one iteration."""
     problem, kappa = task.problem, task.kappa
-    search = search_at(loop.search)
+    search = task.search(loop.search)
     holding = search.holds
     here = problem.held(loop.radii.held, holding)
     rows, tangent = here.linearize(loop.x.v)
@@ -129,7 +134,7 @@ def _iterated(task: _Task, loop: _Loop) -> _Loop:
         finite=~lost | (loop.iterations > 0),
     )
     over = (ended | (loop.iterations == task.last_search) & (loop.search > 0)) & ~converged
-    searched = _choose(over, _following(task, loop, after, at, ~lost), after)
+    searched = _choose(over, _following(task, loop, after, at, solved, ~lost), after)
     # There it stays: impulses that go on to grow lose their balance in rounding.
     proved = holding & (loop.iterations > task.last_search) & _outgrown(problem, at, left)
     return _choose(proved, loop._replace(x=at, counts=after.counts), searched)
@@ -147,20 +152,24 @@ def _outgrown(problem: Problem, x: Point, left: Residual) -> Array:
     return balanced & (largest > _OUTGROWN * problem.scales.size[0])
 
 
-def _following(task: _Task, loop: _Loop, after: _Loop, at: Point, found: Array) -> _Loop:
+def _following(
+    task: _Task, loop: _Loop, after: _Loop, at: Point, solved: Array, found: Array
+) -> _Loop:
     """The loop after this iteration, at the search that follows what ended at a point.
 
-    `found`: whether that point is one to go on from.
+    `solved`: whether it is what the search was for; `found`: whether it is one to go on from.
     """
-    problem, holding = task.problem, search_at(loop.search).holds
+    problem, ended, rows = task.problem, task.search(loop.search), task.searches
     last, growing = loop.iterations == task.last_search, loop.iterations > task.last_search
-    led_on = holding & found
+    led_on = ended.holds & jnp.where(ended.strict, solved, found)
     radii = _choose(led_on, loop.radii.found(problem.radius(at.gamma)), loop.radii)
     enough = problem.radius(jnp.full_like(at.gamma, _OUTGROWN * problem.scales.size[0]))
     radii = _choose(last, Radii.at(jnp.minimum(loop.radii.held, enough)), radii)
-    row = jnp.where(last, searches.LAST, (loop.search + 1) % len(searches.SEARCHES))
-    row = jnp.where(growing, searches.GROWING, row)
-    unit = at.with_b(at.b / problem.held(loop.radii.held, holding).radius(at.gamma))
+    row = jnp.where(last, searches.last_row(rows), (loop.search + 1) % len(rows))
+    row = jnp.where(growing, searches.last_row(rows) + 1, row)
+    afresh = found & (task.search(row).kind == AFRESH)
+    radii = _choose(afresh, Radii.at(problem.radius(at.gamma)), radii)
+    unit = at.with_b(at.b / problem.held(loop.radii.held, ended.holds).radius(at.gamma))
     return _begun(task, after._replace(radii=radii), row, unit, led_on & radii.near() | growing)
 
 
@@ -170,12 +179,14 @@ def _begun(task: _Task, loop: _Loop, row: Array, reached: Point, near: Array) ->
     `reached` has b in units of the radius of its cones; `near`, whether a search that holds the
     radii goes on from there.
     """
-    search = search_at(row)
+    search = task.search(row)
     here = task.problem.held(loop.radii.held, search.holds)
-    goes_on = (search.kind == RELEASED) | ((search.kind == NEXT) & near)
+    goes_on = search.goes_on(near)
     v = jnp.where(goes_on | (search.start == HERE), reached.v, task.starts[search.start])
     x = reached.with_b(reached.b * here.radius(reached.gamma))._replace(v=v)
-    return loop._replace(x=x, counts=jnp.stack([loop.iterations, row, jnp.where(goes_on, 1, 0)]))
+    return loop._replace(
+        x=x, counts=jnp.stack([loop.iterations, row, jnp.where(goes_on, search.age_nearby, 0)])
+    )
 
 
 def _batched(loop: _Loop, data: Array) -> _Loop:

@@ -161,6 +161,11 @@ class Problem(Protocol):
     @property
     def scales(self) -> Scales: ...
 
+    @property
+    def of_many(self) -> bool:
+        """Whether it is that of many bodies, each of which few rows belong to."""
+        ...
+
     def order(self) -> Array | None:
         """An order (n,) of v in which what is far apart does not couple; None if all does."""
         ...

@@ -12,17 +12,25 @@ from jax import Array
 
 from dojo.math.vectors import at_least, contract
 
-# FREE: the problem as it is. HELD: the cones keep their radii, those that the last search of this
-# kind led to. NEXT: likewise, and it goes on from where that one ended, if the radii hardly
-# changed. RELEASED: it goes on from there with the problem as it is.
-FREE, HELD, NEXT, RELEASED = range(4)
-# Iterations after which a search of each kind counts as going round in circles.
-_PATIENCE = (40, 40, 40, 10)
+# FREE: the problem as it is. RELEASED: it goes on from where the last search ended with the problem
+# as it is. HELD: the cones keep their radii, those that the last search of this kind led to. NEXT:
+# likewise, and it goes on from where that one ended, if the radii hardly changed. AFRESH: HELD, at
+# the radii that the last search, of whatever kind, got to. NEARBY: NEXT, if the last search was
+# solved; else the radii stay.
+FREE, RELEASED, HELD, NEXT, AFRESH, NEARBY = range(6)
+# Iterations after which a search of each kind counts as going round in circles. NEARBY, it ends
+# within a few where it goes on from a solution, or hardly ever.
+_PATIENCE = (40, 10, 40, 40, 100, 100)
+_PATIENCE_NEARBY = 12
 HERE = -1
 FIXED_POINT = ((0, 1.0, HELD), (0, 1.0, NEXT), (0, 1.0, NEXT), (HERE, 1.0, RELEASED))
+# The fixed point again, from a jam: most cones have the radii there that they end with.
+FROM_JAM = (*9 * ((HERE, 0.03, NEARBY),), (HERE, 1.0, RELEASED))
+
+Rows = tuple[tuple[int, float, int], ...]
 # Each search: at which of the problem's starts it begins, or where the last one got to, how far
 # inside the cones, its kind.
-SEARCHES = (
+SEARCHES: Rows = (
     (1, 0.1, FREE),
     (1, 3e-3, FREE),
     (1, 0.03, FREE),
@@ -39,11 +47,17 @@ SEARCHES = (
     (HERE, 100.0, FREE),
     *20 * FIXED_POINT,
 )
+# Among many bodies there is one that jams from anywhere, while the others are nearly solved for.
+AMONG_MANY: Rows = (*SEARCHES[:3], (HERE, 0.03, AFRESH), *3 * FROM_JAM, *SEARCHES[3:])
 
-# The last search of a solve, and what follows it to the end: where there is no solution, radii and
-# impulses grow along the direction that proves it.
-LAST = next(k for k, row in enumerate(SEARCHES) if row[2] == HELD)
-GROWING = LAST + 1
+
+def last_row(rows: Rows) -> int:
+    """The last search of a solve; the row after it follows to the end.
+
+    Where there is no solution, radii and impulses grow along the direction that proves it.
+    """
+    return next(k for k, row in enumerate(rows) if row[2] == HELD)
+
 
 # Bounds of the relaxation of the fixed point.
 _LEAST, _MOST = 0.3, 8.0
@@ -62,12 +76,26 @@ class Search(NamedTuple):
     @property
     def holds(self) -> Array:
         """Whether the cones keep their radii."""
-        return (self.kind == HELD) | (self.kind == NEXT)
+        return self.kind >= HELD
+
+    @property
+    def strict(self) -> Array:
+        """Whether only a solution leads on."""
+        return self.kind >= AFRESH
+
+    def goes_on(self, near: Array) -> Array:
+        """Whether it begins where the last one ended, given whether that is near."""
+        return (self.kind == RELEASED) | ((self.kind == NEXT) | (self.kind == NEARBY)) & near
+
+    @property
+    def age_nearby(self) -> Array:
+        """Its age where it goes on: not much patience is left."""
+        return jnp.where(self.kind == NEARBY, self.patience - _PATIENCE_NEARBY, 1)
 
 
-def search_at(row: Array) -> Search:
+def search_at(rows: Rows, row: Array) -> Search:
     """The search of a row."""
-    start, factor, kind = (jnp.asarray(column)[row] for column in zip(*SEARCHES, strict=True))
+    start, factor, kind = (jnp.asarray(column)[row] for column in zip(*rows, strict=True))
     return Search(start, factor, kind, jnp.asarray(_PATIENCE)[kind])
 
 
