@@ -332,6 +332,19 @@ def test_a_budget_keeps_the_nearest_pairs():
     np.testing.assert_allclose(gap, 0.01, atol=1e-12)
 
 
+def test_a_budget_does_not_count_what_passes_by():
+    """Plates over each other: none touch, though the spheres round them all meet."""
+    plates = "".join(
+        f'<body pos="0 0 {0.04 * k}"><freejoint/><geom type="box" size=".2 .2 .01"/></body>'
+        for k in range(8)
+    )
+    xml = f"<mujoco><worldbody>{plates}</worldbody></mujoco>"
+    model = dojo.load(xml, contact_budget=4)
+    _, info = dojo.step(model, dojo.init(model))
+    assert int(info.contacts.overflow) == 0
+    assert int(info.contacts.geoms.shape[0]) < dojo.load(xml, contact_budget=28).topology.nc
+
+
 def test_gaps_follow_the_sizes_of_geoms():
     """Of an egg over a face, an edge and a corner of a box, and of a hull: against differences."""
     xml = """<mujoco><asset><mesh name="wedge" vertex="-.1 -.1 0  .1 -.1 0  0 .1 0  0 0 .15"/>

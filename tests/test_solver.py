@@ -72,6 +72,34 @@ def test_the_fixed_point_of_the_radii_leads_to_the_solution(monkeypatch):
     np.testing.assert_allclose(held.x.v, free.x.v, rtol=1e-6, atol=1e-8)
 
 
+def test_among_many_bodies_the_fixed_point_is_found_from_a_jam(monkeypatch):
+    """A heap of balls: searches that hold the radii of a first try lead to the same solution."""
+    balls = "".join(
+        f'<body pos="{x} {y} {z}"><freejoint/><geom size=".1" mass="1" friction=".5"/></body>'
+        for x, y, z in np.argwhere(np.ones((2, 2, 2))) * 0.201 + [0, 0, 0.101]
+    )
+    floor = '<geom type="plane" size="3 3 .1" friction=".5"/>'
+    model = dojo.load(f"<mujoco><worldbody>{floor}{balls}</worldbody></mujoco>", timestep=0.01)
+    rng = np.random.default_rng(0)
+    q = jnp.asarray(model.q_rest)
+    v, kappa = jnp.asarray(rng.normal(size=(8, model.nv))), jnp.asarray(1e-8)
+
+    def solved(v):
+        problem = StepProblem.build(Inputs(model, q, v, jnp.zeros(0), None))
+        assert problem.of_many
+        return interior_point.solve(problem, None, kappa, 1e-9, 800)
+
+    free = jax.jit(jax.vmap(solved))(v)
+    jam = ((1, 0.1, searches.AFRESH), *6 * searches.FROM_JAM, *searches.FIXED_POINT)
+    monkeypatch.setattr(searches, "AMONG_MANY", jam)
+    held = jax.jit(jax.vmap(lambda v: solved(v)))(v)
+    assert free.converged.all()
+    assert held.converged.all()
+    assert held.iterations.min() > 1.5 * free.iterations.max()
+    assert (free.x.orthant[:, 0] > 1e-2).sum(axis=1).min() > 3
+    np.testing.assert_allclose(held.x.v, free.x.v, rtol=1e-6, atol=1e-7)
+
+
 @pytest.mark.parametrize("rate", [0.9, -0.98, -1.0, 1.02])
 def test_the_relaxation_finds_fixed_points_that_iteration_does_not(rate):
     """A map that creeps towards its fixed point, goes round it, or leaves it."""

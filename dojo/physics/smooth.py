@@ -26,6 +26,7 @@ from dojo.physics.pairs import (
     Bodies,
     Pairs,
     Touch,
+    inwards,
     not_beyond_reach,
     outwards,
     placed,
@@ -74,20 +75,43 @@ def touch(model: Model, pairs: Pairs, held: Round, bodies: Bodies) -> Touch:
 
 def _normals(held: Round, one: Frames, two: Frames) -> Array:
     at, terms = held.features, _terms(held, one, two)
-    free = furthest(terms, settled(terms, at.normal, _STEPS))
-    return jnp.where(at.on_face, outwards(one, at.normal), _off_discs(terms, free))
+    disc = _from_disc(*lax.stop_gradient((terms, at.normal)))
+    free = furthest(terms, settled(terms, _better(terms, disc, at.normal), _STEPS))
+    free = _better(terms, _across_disc(terms, free), free)
+    return jnp.where(at.on_face, outwards(one, at.normal), free)
 
 
-def _off_discs(terms: Terms, normal: Array) -> Array:
-    """The normals (3, k, n), or across the disc about the first point, if there is one.
+def _better(terms: Terms, first: Array, second: Array) -> Array:
+    """Those of two normals (3, k, n) along which features are further apart."""
+    further_apart = separation(terms, first) > separation(terms, second)
+    return jnp.where(further_apart, first, second)
+
+
+def _is_disc(terms: Terms) -> Array:
+    """Whether a disc is about the first points, (k, n)."""
+    flat = (terms.spread1[2] == 0) & (terms.spread1[0] > 0)
+    return flat & (terms.line == 0).all(axis=0)
+
+
+def _across_disc(terms: Terms, normal: Array) -> Array:
+    """The axes of discs, towards the second points; where there is none, `normal` (3, k, n).
 
     Over the inside of a disc that is the normal, and what reaches along it has an edge there.
     """
-    is_disc = (terms.spread1[2] == 0) & (terms.spread1[0] > 0)
-    axis = terms.one.rot[:, 2, None] * jnp.ones_like(normal)
+    axis = terms.one.rot[:, 2, None]
     up = jnp.where(dot(axis, terms.off) < 0, -axis, axis)
-    better = separation(terms, up) > separation(terms, normal)
-    return jnp.where(is_disc & (terms.line == 0).all(axis=0) & better, up, normal)
+    return jnp.where(_is_disc(terms), up, normal)
+
+
+def _from_disc(terms: Terms, normal: Array) -> Array:
+    """Directions to the second points from the nearest of a disc; else `normal` (3, k, n)."""
+    off, radius = inwards(terms.one, terms.off), terms.spread1[0]
+    size = safe_norm(off[:2])
+    inside = off[:2] * jnp.minimum(1.0, radius / at_least(size, SMALL))
+    way = jnp.concatenate([off[:2] - inside, off[2:]])
+    length = safe_norm(way)
+    clear = _is_disc(terms) & (length > _ALIKE * terms.size)
+    return jnp.where(clear, outwards(terms.one, way / at_least(length, SMALL)), normal)
 
 
 def _terms(held: Round, one: Frames, two: Frames) -> Terms:

@@ -1,0 +1,80 @@
+"""Spheres and ellipsoids against other geoms: gaps and their rates, wherever a step ends."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+import dojo
+from dojo.step_problem import Inputs, StepProblem
+
+LANES, STEP = 384, 0.01
+CAN, BALL = np.array([0.05, 0.04]), 0.05  # radius and half height, radius [m]
+GEOMS = [
+    f'type="cylinder" size="{CAN[0]} {CAN[1]}"',
+    f'type="sphere" size="{BALL}"',
+    'type="ellipsoid" size=".07 .05 .04"',
+    'type="box" size=".06 .05 .04"',
+]
+
+
+def loaded(geoms):
+    bodies = "".join(f'<body><freejoint/><geom {geom} mass="1"/></body>' for geom in geoms)
+    option = f'<option timestep="{STEP}" gravity="0 0 0"/>'
+    return dojo.load(f"<mujoco>{option}<worldbody>{bodies}</worldbody></mujoco>")
+
+
+def test_rates_are_those_of_the_gaps_wherever_a_step_ends():
+    """Newton's method needs them right far from where the features were settled.
+
+    A normal that has not settled gives a gap that is too small and rates that are not its own: the
+    residual of that row falls by a tenth an iteration, or not at all.
+    """
+    model, rng = loaded(GEOMS), np.random.default_rng(0)
+    n = len(GEOMS)
+    turned = Rotation.random(LANES * n, rng=rng).as_quat(scalar_first=True).reshape(LANES, n, 4)
+    q = np.concatenate([rng.uniform(-0.09, 0.09, (LANES, n, 3)), turned], axis=2)
+    # One and a half centimetres and 0.15 rad a step along each axis, and half as much from there.
+    scale = np.tile([0.015] * 3 + [0.15] * 3, n) / STEP
+    moves, others, way = rng.normal(size=(3, LANES, 6 * n))
+
+    def rates(q, v, end, way):
+        problem = StepProblem.build(Inputs(model, q, v, jnp.zeros(0), None))
+        rows, tangent = problem.linearize(end)
+        near = (problem.node.gap > -0.002) & (jnp.abs(rows.gap) < 0.03)
+        ahead, behind = (problem.rows(end + s * way).gap for s in (1e-6, -1e-6))
+        return near, tangent.rates(way)[0] / STEP, (ahead - behind) / (2e-6 * STEP)
+
+    ends = (moves + 0.5 * others) * scale
+    inputs = q.reshape(LANES, -1), moves * scale, ends, way
+    near, rate, difference = jax.device_get(jax.jit(jax.vmap(rates))(*inputs))
+    assert near.sum() > 400
+    np.testing.assert_allclose(rate[near], difference[near], rtol=0, atol=1e-5)
+
+
+def test_a_ball_that_was_to_pass_the_rim_of_a_can_and_stays_over_its_cap():
+    """The step holds it off the rim, a disc: over the inside of that the normal is the axis."""
+    model, rng = loaded(GEOMS[:2]), np.random.default_rng(1)
+    around = rng.uniform(0, 2 * np.pi, LANES)
+    out = np.stack([np.cos(around), np.sin(around), 0 * around], axis=1)
+    at = rng.uniform(0.03, 0.05, (LANES, 1)) * out + [0, 0, CAN[1] + BALL + 1e-4]
+    ends = rng.uniform(-0.06, 0.06, (LANES, 3)) + [0, 0, CAN[1] + BALL]
+    still = np.zeros((LANES, 6))
+    q = np.concatenate([still[:, :3], still[:, :4], at, still[:, :4]], axis=1)
+    q[:, [3, 10]] = 1.0
+    # Unhindered it would pass by the can, three centimetres lower.
+    v = np.concatenate([still, (0.06 * out - [0, 0, 0.03]) / STEP, still[:, :3]], axis=1)
+    v_end = np.concatenate([still, (ends - at) / STEP, still[:, :3]], axis=1)
+
+    def gap(q, v, v_end):
+        problem = StepProblem.build(Inputs(model, q, v, jnp.zeros(0), None))
+        return problem.rows(v_end).gap[0], problem.node.contacts.bodies[0].features.features.on_face
+
+    found, on_cap = jax.jit(jax.vmap(gap))(q, v, v_end)
+    assert not on_cap.any()
+    beside = np.maximum(np.linalg.norm(ends[:, :2], axis=1) - CAN[0], 0)
+    above = np.maximum(ends[:, 2] - CAN[1], 0)
+    there = above > 0
+    assert ((beside == 0) & there).sum() > 100
+    assert ((beside > 0) & there).sum() > 50
+    np.testing.assert_allclose(found[there], (np.hypot(beside, above) - BALL)[there], atol=1e-9)
