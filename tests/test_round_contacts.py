@@ -58,7 +58,7 @@ def test_a_ball_that_was_to_pass_the_rim_of_a_can_and_stays_over_its_cap():
     around = rng.uniform(0, 2 * np.pi, LANES)
     out = np.stack([np.cos(around), np.sin(around), 0 * around], axis=1)
     at = rng.uniform(0.03, 0.05, (LANES, 1)) * out + [0, 0, CAN[1] + BALL + 1e-4]
-    ends = rng.uniform(-0.06, 0.06, (LANES, 3)) + [0, 0, CAN[1] + BALL]
+    ends = np.add(rng.uniform(-0.06, 0.06, (LANES, 3)), [0, 0, CAN[1] + BALL])
     still = np.zeros((LANES, 6))
     q = np.concatenate([still[:, :3], still[:, :4], at, still[:, :4]], axis=1)
     q[:, [3, 10]] = 1.0
