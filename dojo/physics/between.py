@@ -64,6 +64,8 @@ def between(pair: Pair, at: Spots) -> Features:
     held, free = _held(pair, at, way, off, (u, w))
     across = _across(lines, way)
     n1, n2, u1, w2 = (jnp.where(lines.across, *x) for x in zip(across, held, strict=True))
+    segments = lines.across & free
+    n1 = jnp.where(segments, way, n1)
     one, two = pair.one, pair.two
     along = Normals(one.inwards(n1), two.inwards(n2), one.inwards(u1), two.inwards(w2))
     # Of an edge the point that is nearest.
@@ -71,9 +73,9 @@ def between(pair: Pair, at: Spots) -> Features:
     second = second - jnp.where(free, 0.0, w * dot(w, off))
     return Features(
         along=along,
-        free=free & ~lines.across,
-        one=_side(one, at.one, first, rims[0]),
-        two=_side(two, _leaning(two, at, off - u * dot(u, off)), second, rims[1]),
+        free=free,
+        one=_side(one, at.one, first, rims[0], segments),
+        two=_side(two, _leaning(two, at, off - u * dot(u, off)), second, rims[1], segments),
         by_first=_by_second(pair, u, w) & ~lines.across,
         idle=jnp.zeros_like(free),
     )
@@ -149,7 +151,8 @@ def _by_second(pair: Pair, u: Array, w: Array) -> Array:
     return on_second | (pair.by_second & ~on_first)
 
 
-def _side(solid: Solid, spot: Spot, point: Array, rim: Array) -> Side:
-    """A geom's part by points (3, k, n) of the world, and where these are on rims."""
+def _side(solid: Solid, spot: Spot, point: Array, rim: Array, segments: Array) -> Side:
+    """A geom's part by points (3, k, n) of the world, where these are on rims, and `segments`."""
     local = solid.inwards(point - solid.pose.pos[:, None])
-    return Side(local, jnp.zeros_like(local), spot.radius, solid.inwards(rim)[:2])
+    half = jnp.where(segments, spot.half, 0.0)
+    return Side(local, jnp.zeros_like(local), spot.radius, solid.inwards(rim)[:2], half)

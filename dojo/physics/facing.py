@@ -65,8 +65,8 @@ def over_face(
         none, no = jnp.zeros_like(point), jnp.zeros(point.shape[1:], bool)
         below = own.inwards(point - height * way - own.pose.pos[:, None])
         above = other.inwards(point + back.shift - other.pose.pos[:, None])
-        base = Side(below, none, none[0], none[:2])
-        over = Side(above, back.spread + none, back.radius + none[0], rim + none[:2])
+        base = Side(below, none, none[0], none[:2], none)
+        over = Side(above, back.spread + none, back.radius + none[0], rim + none[:2], none)
         first, second = (
             jax.tree.map(lambda x, y: jnp.where(of_first, x, y), *pair)
             for pair in ((base, over), (over, base))

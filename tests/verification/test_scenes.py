@@ -283,3 +283,15 @@ def test_a_gripper_turns_a_box(measured):
     share = float(-done.place[-1, 2]) / ((weight - 2.0) / 2000)
     measured("how far the grip gives way, over what springs and friction tell", share)
     assert share == pytest.approx(1.0, rel=1e-2)
+
+
+def test_bodies_of_every_kind_are_poured_on_a_floor(measured):
+    """Twelve, two of each kind; `python examples/scenes.py pour` takes a hundred."""
+    scene = scenes.pour(12)
+    model, states, infos = simulated(scene, 160, scene.timestep)
+    overlap = scenes.overlap(scene.xml, states.q[::2])
+    measured("deepest overlap of twelve poured bodies, by MuJoCo [m]", overlap)
+    assert overlap < 1e-3
+    height = np.asarray(states.q).reshape(len(states.q), -1, 7)[-1, :, 2]
+    assert (height > 0.02).all()
+    assert (height < 0.3).all()
