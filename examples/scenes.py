@@ -275,8 +275,8 @@ POURED = [
 def pour(count: int = 100) -> Scene:
     """A hundred spheres, boxes, capsules, cylinders, ellipsoids and rocks fall on a floor.
 
-    A minute to compile, then about half a second a step. They strike at up to 3 m/s: in 0.01 s they
-    would move by their own radius.
+    Two minutes to compile, then almost a second a step. They strike at up to 3 m/s: in 0.01 s they
+    would move by half their size.
     """
     rng = np.random.default_rng(0)
     colours = rng.uniform(0.3, 0.9, (len(POURED), 3))

@@ -288,7 +288,7 @@ def test_a_gripper_turns_a_box(measured):
 def test_bodies_of_every_kind_are_poured_on_a_floor(measured):
     """Twelve, two of each kind; `python examples/scenes.py pour` takes a hundred."""
     scene = scenes.pour(12)
-    model, states, infos = simulated(scene, 160, scene.timestep)
+    _, states, _ = simulated(scene, 160, scene.timestep)
     overlap = scenes.overlap(scene.xml, states.q[::2])
     measured("deepest overlap of twelve poured bodies, by MuJoCo [m]", overlap)
     assert overlap < 1e-3
