@@ -275,8 +275,8 @@ POURED = [
 def pour(count: int = 100) -> Scene:
     """A hundred spheres, boxes, capsules, cylinders, ellipsoids and rocks fall on a floor.
 
-    Two minutes to compile, then almost a second a step. They strike at up to 3 m/s: in 0.01 s they
-    would move by half their size.
+    Two minutes to compile, then a second or two a step. They strike at up to 3 m/s: in 0.01 s they
+    would move by half their size. One step in fifty is not solved.
     """
     rng = np.random.default_rng(0)
     colours = rng.uniform(0.3, 0.9, (len(POURED), 3))
