@@ -78,3 +78,32 @@ def test_a_ball_that_was_to_pass_the_rim_of_a_can_and_stays_over_its_cap():
     assert ((beside == 0) & there).sum() > 100
     assert ((beside > 0) & there).sum() > 50
     np.testing.assert_allclose(found[there], (np.hypot(beside, above) - BALL)[there], atol=1e-9)
+
+
+def test_cylinders_that_turn_through_parallel_side_by_side_stay_as_far_apart():
+    """Held apart as segments; along the normal across both axes the gap would swing to nothing."""
+    model, rng = loaded(2 * GEOMS[:1]), np.random.default_rng(2)
+    lanes, off = 64, np.array([2 * CAN[0] + 1e-3, 0, 0])
+
+    def poses(tilt):
+        turn = Rotation.from_rotvec(tilt).as_quat(scalar_first=True)
+        still = np.tile([0.0, 0, 0, 1, 0, 0, 0], (lanes, 1))
+        return np.concatenate([still, np.tile(off, (lanes, 1)), turn], axis=1)
+
+    crossed, sign = np.zeros((lanes, 3)), rng.choice([-1, 1], lanes)
+    crossed[:, 0] = sign * rng.uniform(0.06, 0.12, lanes)
+    turned = np.zeros((lanes, 6 * 2))
+    turned[:, 9] = -crossed[:, 0] + rng.uniform(-0.03, 0.03, lanes)
+    turned[:, 10] = rng.uniform(-0.05, 0.05, lanes)
+
+    def gap(q, v):
+        still = jnp.zeros(model.nv)
+        return StepProblem.build(Inputs(model, q, still, jnp.zeros(0), None)).rows(v).gap.min()
+
+    q = poses(crossed)
+    found = jax.jit(jax.vmap(gap))(q, turned / STEP)
+    axis = (Rotation.from_rotvec(crossed) * Rotation.from_rotvec(turned[:, 9:])).apply([0, 0, 1])
+    run = CAN[1] * np.linspace(-1, 1, 401)
+    apart = off + run[:, None, None] * axis - run[:, None, None, None] * np.array([0, 0, 1.0])
+    expected = np.linalg.norm(apart, axis=-1).min(axis=(0, 1)) - 2 * CAN[0]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
