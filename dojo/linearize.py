@@ -11,15 +11,16 @@ from jax.typing import ArrayLike
 from dojo.math.vectors import add_diagonal, contract
 from dojo.model.model import Model
 from dojo.model.state import State
+from dojo.parts import advanced
 from dojo.physics import mechanics
 from dojo.physics.kinematics import difference, displace
 from dojo.physics.limits import limit_weight
 from dojo.physics.sensitivity import Solved, arrival_rates, rates
-from dojo.report import StepInfo, joined
+from dojo.report import StepInfo
 from dojo.solver.linear_system import newton_system
 from dojo.solver.options import SolverOptions
 from dojo.solver.problem import Point
-from dojo.step import arrived, checked, divided, raise_if_failed, solved, step
+from dojo.step import arrived, checked, lasting, raise_if_failed, solved, step
 from dojo.step_problem import Inputs, StepProblem, StepTangent
 
 
@@ -77,7 +78,8 @@ def step_and_linearize(
     if model.topology.restitution:
         result = _pushed(inputs, options)
     else:
-        result = (_whole if options.substeps == 1 else _in_parts)(inputs, options)
+        whole = options.substeps == options.retry_substeps == 1
+        result = (_whole if whole else _in_parts)(inputs, options)
     if options.raise_on_failure:
         raise_if_failed(result[1].status)
     return result
@@ -87,20 +89,22 @@ _Result = tuple[State, StepInfo, tuple[Array, Array]]
 
 
 def _in_parts(inputs: Inputs, options: SolverOptions) -> _Result:
-    """A step and its Jacobians, substep by substep."""
-    model, part = inputs.model, divided(inputs, options)
+    """A step and its Jacobians, part by part."""
+    model = inputs.model
 
     def advance(
-        carry: tuple[State, Array, Array], _: None
+        at: tuple[State, Array, Array], timestep: Array
     ) -> tuple[tuple[State, Array, Array], StepInfo]:
-        state, a, b = carry
-        after, info, (a_part, b_part) = _whole(part._replace(q=state.q, v=state.v), options)
+        state, a, b = at
+        part = lasting(inputs._replace(q=state.q, v=state.v), timestep)
+        after, info, (a_part, b_part) = _whole(part, options)
         return (after, contract(a_part, a), contract(a_part, b) + b_part), info
 
     unit = jnp.eye(2 * model.nv, dtype=model.dtype)
     start = State(inputs.q, inputs.v), unit, jnp.zeros((2 * model.nv, model.nu), model.dtype)
-    (after, a, b), infos = jax.lax.scan(advance, start, length=options.substeps)
-    return after, joined(infos, model.topology.budgeted), (a, b)
+    end, info = advanced(advance, start, model.timestep, options, model.topology.budgeted)
+    after, a, b = end
+    return after, info, (a, b)
 
 
 @functools.partial(jax.jit, inline=True)

@@ -46,13 +46,14 @@ class Contacts:
 class StepInfo:
     """What a step reports, one entry per batch lane under vmap.
 
-    With substeps: the first failure, the sum of iterations and impulses, the gap at the end, point
+    In parts: the first failure, the sum of iterations and impulses, the gap at the end, point
     and frame at the start. Where a budget picks the contacts of each part: those of the last.
 
     Attributes:
         status: () a `dojo.Status`; `dojo.Status(int(info.status)).message` says what to do.
         converged: () bool.
-        iterations: () Newton iterations.
+        parts: () equal parts that the step was taken in.
+        iterations: () Newton iterations, those of an attempt that was taken again included.
         residual: () largest scaled residual of the equations solved.
         kappa: () the central-path parameter in force.
         contacts: the contact candidates.
@@ -64,6 +65,7 @@ class StepInfo:
 
     status: Array
     converged: Array
+    parts: Array
     iterations: Array
     residual: Array
     kappa: Array
@@ -84,6 +86,7 @@ def joined(infos: StepInfo, budgeted: bool) -> StepInfo:
     return StepInfo(
         status=infos.status[failed],
         converged=infos.converged.all(),
+        parts=infos.parts.sum(),
         iterations=infos.iterations.sum(),
         residual=infos.residual.max(),
         kappa=last.kappa,
@@ -100,13 +103,10 @@ def outcome(
     """The next state, and the report on the solve that led to it."""
     model, node, x = problem.model, problem.node, solution.x
     trial = mechanics.move(model, node, x.v)
-    # Poses do not count turns: past half a turn of a hinge the equations hold of another motion.
-    wound = jnp.any(solvability.hinge_turns(model, x.v) > jnp.pi)
-    wound |= jax.lax.stop_gradient(solvability.flung(model, node, trial, x.v, x.gamma, x.b))
-    converged = solution.converged & ~wound
     still, reached, at, target = jax.lax.stop_gradient((problem, trial, x, kappa))
     left = residual(still, still.rows_after(at.v, reached), at, target)
     error = scaled_error(still, at, left, target, tolerance)
+    converged = solution.converged
     defect = jnp.where(converged, left.balance, 0.0)
     q, v = mechanics.arrive(model, node, trial, x.v, defect)
     # Nothing but numbers leaves a step that began with numbers: a lost one stays where it was.
@@ -115,8 +115,9 @@ def outcome(
     converged &= ~lost
     nc = model.topology.nc
     info = StepInfo(
-        status=_status(still, reached, solution, wound, lost),
+        status=_status(still, reached, solution, kappa, lost),
         converged=converged,
+        parts=jnp.asarray(1, jnp.int32),
         iterations=solution.iterations,
         residual=error,
         kappa=kappa,
@@ -129,22 +130,24 @@ def outcome(
 
 
 def _status(
-    problem: StepProblem, trial: Trial, solution: Solution, wound: Array, lost: Array
+    problem: StepProblem, trial: Trial, solution: Solution, kappa: Array, lost: Array
 ) -> Array:
     model, node = problem.model, problem.node
     largest = jnp.max(turned_angle(trial.interval.turn), initial=0.0)
     # An iterate that failed may stand anywhere: ask also where the step would lead unhindered.
     large = jnp.maximum(largest, solvability.free_turn(model, node)) > 1.0
     large |= solvability.saturated(model, node, trial, jax.lax.stop_gradient(solution.x.v))
+    large |= solution.refused
     # The last point has the impulses that grew, and perhaps friction that has not settled.
     last = solution.last
     jammed = solvability.contradictory(model, node, last.gamma, last.b)
     apart = solvability.contradictory(model, node, last.gamma, jnp.zeros_like(last.b))
-    failure = jnp.where(jammed | apart, Status.INFEASIBLE, Status.MAX_ITERATIONS)
+    driven = solvability.barrier_turn(model, node, kappa) > 1.0
+    failure = jnp.where(driven, Status.KAPPA_TOO_LARGE, Status.MAX_ITERATIONS)
+    failure = jnp.where(jammed | apart, Status.INFEASIBLE, failure)
     failure = jnp.where(large, Status.STEP_TOO_LARGE, failure)
     failure = jnp.where(solution.finite, failure, Status.NONFINITE)
     status = jnp.where(solution.converged, Status.CONVERGED, failure)
-    status = jnp.where(wound & solution.finite, Status.STEP_TOO_LARGE, status)
     return jnp.where(lost, Status.NONFINITE, status).astype(jnp.int32)
 
 

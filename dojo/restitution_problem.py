@@ -17,7 +17,7 @@ from dojo.physics.contact_rows import ContactRows
 from dojo.physics.inertia import spatial_inertia
 from dojo.physics.mechanics import Derivative, Trial
 from dojo.physics.restitution import Strikes
-from dojo.solver.problem import Point, Rows, Weights
+from dojo.solver.problem import Point, Residual, Rows, Weights
 from dojo.step_problem import StepProblem
 
 
@@ -80,6 +80,9 @@ class RestitutionProblem(StepProblem):
 
     def pull(self, gamma: Array, b: Array) -> Array:
         return super().pull(*self.acting(gamma, b))
+
+    def refused(self, x: Point, rows: Rows, left: Residual) -> Array:
+        return jnp.asarray(False)
 
     def acting(self, gamma: Array, b: Array) -> tuple[Array, Array]:
         """The impulses of the rows that take part, zero for the others."""

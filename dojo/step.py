@@ -18,8 +18,9 @@ from jax.typing import ArrayLike
 from dojo import bounce
 from dojo.model.model import Model
 from dojo.model.state import State, normalize_configuration
+from dojo.parts import advanced
 from dojo.physics.kinematics import difference, displace
-from dojo.report import StepInfo, joined, outcome
+from dojo.report import StepInfo, outcome
 from dojo.solver import implicit
 from dojo.solver.interior_point import Solution
 from dojo.solver.options import SolverOptions, resolve_kappa, resolve_tolerance
@@ -53,7 +54,12 @@ def step(
     """
     options = SolverOptions() if options is None else options
     inputs = checked(model, state, u, wrench)
-    after, info = (_step if options.substeps == 1 else _substeps)(inputs, options)
+
+    def advance(at: State, timestep: Array) -> tuple[State, StepInfo]:
+        return _step(lasting(inputs._replace(q=at.q, v=at.v), timestep), options)
+
+    start, budgeted = State(inputs.q, inputs.v), model.topology.budgeted
+    after, info = advanced(advance, start, model.timestep, options, budgeted)
     if options.raise_on_failure:
         raise_if_failed(info.status)
     return after, info
@@ -70,20 +76,8 @@ def raise_if_failed(status: Array) -> None:
         raise SolverError(f"dojo.step: {Status(int(failed[0])).name}. {Status(failed[0]).message}")
 
 
-def _substeps(inputs: Inputs, options: SolverOptions) -> tuple[State, StepInfo]:
-    """The step in equal parts, with the same control and wrench."""
-    part = divided(inputs, options)
-
-    def advance(state: State, _: None) -> tuple[State, StepInfo]:
-        return _step(part._replace(q=state.q, v=state.v), options)
-
-    after, infos = jax.lax.scan(advance, State(inputs.q, inputs.v), length=options.substeps)
-    return after, joined(infos, inputs.model.topology.budgeted)
-
-
-def divided(inputs: Inputs, options: SolverOptions) -> Inputs:
-    """The inputs of the first substep."""
-    timestep = inputs.model.timestep / options.substeps
+def lasting(inputs: Inputs, timestep: Array) -> Inputs:
+    """The inputs of a step of another length [s]."""
     return inputs._replace(model=dataclasses.replace(inputs.model, timestep=timestep))
 
 

@@ -9,10 +9,10 @@ from jax import Array
 
 from dojo.math.vectors import diagonal, dot, safe_norm
 from dojo.model.model import Model
-from dojo.physics import mechanics
+from dojo.physics import mechanics, solvability
 from dojo.physics.dry_friction import cones, largest_impulse
 from dojo.physics.mechanics import Derivative, Node, Trial
-from dojo.solver.problem import Point, Rows, Scales, Weights
+from dojo.solver.problem import Point, Residual, Rows, Scales, Weights
 
 # Degrees of freedom from which on blocks of the Newton matrix are worth looking at.
 _MANY = 400
@@ -117,6 +117,11 @@ class StepProblem:
 
     def pull(self, gamma: Array, b: Array) -> Array:
         return mechanics.pull(self.model, self.node, gamma, b)
+
+    def refused(self, x: Point, rows: Rows, left: Residual) -> Array:
+        pulled = rows.balance - left.balance
+        values = jax.lax.stop_gradient((x.v, rows.gap, x.gamma, pulled))
+        return solvability.another_motion(self.model, self.node, *values)
 
     def radius(self, gamma: Array) -> Array:
         contacts = self.mu * gamma[: self.mu.shape[0]] + self.base

@@ -7,6 +7,7 @@ import pytest
 
 import dojo
 from dojo.physics import mechanics, solvability
+from dojo.step_problem import Inputs, StepProblem
 
 WORLD = '<mujoco><option timestep="0.01"/><worldbody>{}</worldbody></mujoco>'
 WALLS = (
@@ -157,6 +158,51 @@ def test_contacts_that_give_energy_are_found_out(height, end, given):
     at = mechanics.pull(model, node, jnp.ones(1), jnp.zeros((2, 1)))
     np.testing.assert_allclose(at[:3], [0, 0, 1], atol=1e-12)
     gamma, b = impulse[2:3], (node.contacts.frame[:, 1:, 0].T @ impulse[:3])[:, None]
-    np.testing.assert_allclose(mechanics.pull(model, node, gamma, b)[:3], impulse[:3], atol=1e-9)
-    trial = mechanics.move(model, node, v)
-    assert bool(solvability.flung(model, node, trial, v, gamma, b)) is given
+    pulled = mechanics.pull(model, node, gamma, b)
+    np.testing.assert_allclose(pulled[:3], impulse[:3], atol=1e-9)
+    gap = mechanics.gaps(model, node, mechanics.move(model, node, v))
+    assert bool(solvability.flung(model, node, v, gap, gamma, pulled)) is given
+
+
+def test_a_barrier_stronger_than_a_light_body_is_named():
+    """A body of 27 g on up to 64 balls: at kappa / h = 100 J each nothing tells how it would move.
+
+    A smaller timestep would raise the energy that the barrier has; a smaller kappa is the remedy.
+    """
+    rng = np.random.default_rng(0)
+    places = rng.uniform([-0.06, -0.06, -0.02], [0.06, 0.06, 0.02], (64, 3))
+    ball = '<geom type="sphere" size=".005" pos="{:.4f} {:.4f} {:.4f}"/>'
+    balls = "".join(ball.format(*place) for place in places)
+    model = dojo.load(f"""<mujoco><option timestep=".001"/><worldbody>
+      <geom type="plane" size="1 1 1"/><body pos="0 0 .025"><freejoint/>
+      <inertial pos="0 0 0" mass=".027" diaginertia="2.4e-5 2.4e-5 3.2e-5"/>{balls}
+      </body></worldbody></mujoco>""")
+
+    def status(kappa, v):
+        options = dojo.SolverOptions(kappa=kappa, max_iterations=200)
+        return dojo.step(model, dojo.init(model, v=v), options=options)[1].status
+
+    run = jax.jit(jax.vmap(status, (None, 0)))
+    speeds = 0.05 * rng.normal(size=(8, 6))
+    named = {dojo.Status.STEP_TOO_LARGE, dojo.Status.KAPPA_TOO_LARGE}
+    failures = set(run(0.1, speeds).tolist()) - {dojo.Status.CONVERGED}
+    assert dojo.Status.KAPPA_TOO_LARGE in failures
+    assert failures <= named
+    assert "smaller kappa" in dojo.Status.KAPPA_TOO_LARGE.message
+    assert set(run(1e-6, speeds).tolist()) == {dojo.Status.CONVERGED}
+
+
+def test_the_turn_that_a_barrier_has_the_energy_for():
+    """sqrt(2 n kappa h / I), for the contacts n that are near: of two feet one, or both."""
+    model = dojo.load("""<mujoco><worldbody><geom type="plane" size="1 1 1"/>
+      <body><freejoint/><inertial pos="0 0 0" mass="2" diaginertia="3 4 5"/>
+      <geom type="sphere" size=".1"/><geom type="sphere" size=".1" pos="0 0 2000"/>
+      </body></worldbody></mujoco>""")
+    turns = []
+    for tilt in (0.0, np.pi / 2):
+        pose = [0, 0, 0.1, np.cos(tilt / 2), np.sin(tilt / 2), 0, 0]
+        state = dojo.init(model, q=pose)
+        problem = StepProblem.build(Inputs(model, state.q, state.v, jnp.zeros(0), None))
+        turns.append(float(solvability.barrier_turn(model, problem.node, jnp.asarray(1e-3))))
+    one = np.sqrt(2 * 1e-3 * float(model.timestep) / 3)
+    np.testing.assert_allclose(turns, [one, np.sqrt(2) * one], rtol=1e-6)

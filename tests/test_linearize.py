@@ -132,6 +132,34 @@ def test_in_substeps(box):
     np.testing.assert_allclose(whole[0], product, atol=1e-10 * np.abs(product).max())
 
 
+CHAIN = """<mujoco><option gravity="0 0 0" timestep=".1"/><worldbody><body>
+  <joint axis="0 1 0"/><geom type="capsule" fromto="0 0 0 0 0 -.5" size=".02" mass=".1"/>
+  <body pos="0 0 -.5"><joint axis="0 1 0"/>
+  <geom type="capsule" fromto="0 0 0 0 0 -.5" size=".02" mass=".1"/>
+  <geom type="sphere" pos="0 0 -.5" size=".05" mass="100"/></body></body></worldbody></mujoco>"""
+
+
+@pytest.mark.parametrize(("speed", "parts"), [(-1.4, 16), (-0.5, 1)])
+def test_of_what_was_taken_again_in_parts(speed, parts):
+    """A chain that cannot take its momentum in one step: derivatives are those of the parts."""
+    model, ends = dojo.load(CHAIN), np.array([1.0, -2.0])
+    q, v = 0.2 * ends, speed * ends
+    again = dojo.SolverOptions(max_iterations=300, retry_substeps=16)
+    state = dojo.init(model, q=q, v=v)
+    _, info, (a, _) = jax.jit(dojo.step_and_linearize)(model, state, options=again)
+    assert int(info.parts) == parts
+    expected, _ = dojo.linearize(model, state, options=dojo.SolverOptions(substeps=parts))
+    np.testing.assert_allclose(a, expected, atol=1e-10 * np.abs(expected).max())
+
+    def end(x):
+        after, _ = dojo.step(model, dojo.init(model, q=x[:2], v=x[2:]), options=again)
+        return jnp.concatenate([after.q, after.v])
+
+    x = jnp.concatenate([jnp.asarray(q), jnp.asarray(v)])
+    for jacobian in (jax.jacfwd(end)(x), jax.jacrev(end)(x)):
+        np.testing.assert_allclose(jacobian, expected, atol=1e-9 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("restitution", [0.0, 0.5])
 def test_failures_are_raised_on_request(restitution):
     model = dojo.load(MODELS / "box.xml", restitution=restitution)

@@ -118,21 +118,46 @@ def test_a_chain_that_cannot_take_its_momentum_is_called_too_large():
       </body></body></worldbody></mujoco>"""
     model = dojo.load(xml, timestep=0.1)
 
-    def last(speeds, substeps):
-        options = dojo.SolverOptions(max_iterations=300, substeps=substeps)
+    def last(speeds, **parts):
+        options = dojo.SolverOptions(max_iterations=300, **parts)
 
         def stretched(angle, speed):
             ends = jnp.asarray([1.0, -2.0])
             state = dojo.init(model, q=angle * ends, v=speed * ends)
-            return dojo.step(model, state, options=options)[1].status
+            return dojo.step(model, state, options=options)
 
         angles = jnp.asarray([0.2, 0.1, 0.1, 0.4])
         return jax.jit(jax.vmap(stretched))(angles, jnp.asarray(speeds))
 
-    fast = [-1.4, -2.2, -2.4, -2.2]
-    assert (last([-0.5] * 4, 1) == dojo.Status.CONVERGED).all()
-    assert (last(fast, 1) == dojo.Status.STEP_TOO_LARGE).all()
-    assert (last(fast, 16) == dojo.Status.CONVERGED).all()
+    fast, slow = [-1.4, -2.2, -2.4, -2.2], [-0.5] * 4
+    _, failed = last(fast)
+    assert (failed.status == dojo.Status.STEP_TOO_LARGE).all()
+    in_parts, report = last(fast, substeps=16)
+    assert report.converged.all()
+    # Only what fails is taken again, and then as if it had been asked for in parts.
+    mixed = [fast[0], slow[1], fast[2], slow[3]]
+    whole, solved = last(slow)
+    assert solved.converged.all()
+    after, info = last(mixed, retry_substeps=16)
+    assert info.converged.all()
+    assert info.parts.tolist() == [16, 1, 16, 1]
+    for k, (expected, its) in enumerate([(in_parts, report), (whole, solved)] * 2):
+        np.testing.assert_allclose(after.v[k], expected.v[k], rtol=1e-9)
+        vain = int(failed.iterations[k]) if info.parts[k] == 16 else 0
+        assert int(info.iterations[k]) == int(its.iterations[k]) + vain
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_half_a_turn_is_too_large_and_no_nonfinite_input(dtype):
+    """A motor that would turn a link on by half a turn within the step, to the last digit."""
+    xml = """<mujoco><option timestep="0.1" gravity="0 0 0"/><worldbody><body>
+      <joint name="axle" axis="0 0 1"/><inertial pos="0 0 0" mass="1" diaginertia="1 1 1"/>
+      </body></worldbody><actuator><motor joint="axle"/></actuator></mujoco>"""
+    model = dojo.load(xml, dtype=dtype)
+    for torque in (100 * np.pi, -100 * np.pi):
+        after, info = dojo.step(model, dojo.init(model), [torque])
+        assert int(info.status) == dojo.Status.STEP_TOO_LARGE
+        assert np.isfinite(np.asarray([*after.q, *after.v, info.residual])).all()
 
 
 def test_failures_are_raised_on_request():

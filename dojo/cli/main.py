@@ -37,6 +37,12 @@ def parser() -> argparse.ArgumentParser:
     simulate.add_argument("--kappa", type=float, help="central-path parameter; default: 1e-6")
     simulate.add_argument("--substeps", type=int, default=1, help="parts a step is solved in")
     simulate.add_argument(
+        "--retry-substeps",
+        type=int,
+        default=1,
+        help="parts that a step which was not solved is taken again in",
+    )
+    simulate.add_argument(
         "--control",
         default="zero",
         help="zero, random (seeded), home (the keyframe's), or a .npy file of shape (T, nu)",

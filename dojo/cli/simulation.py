@@ -34,7 +34,9 @@ def run(args: argparse.Namespace) -> int:
     state = init(model, keyframe=args.keyframe)
     us = controls(model, args.control, steps, args.seed)
     started = time.perf_counter()
-    options = SolverOptions(kappa=args.kappa, substeps=args.substeps)
+    options = SolverOptions(
+        kappa=args.kappa, substeps=args.substeps, retry_substeps=args.retry_substeps
+    )
     states, infos = simulate(model, state, us, options, show_progress)
     print(f"{steps} steps of {float(model.timestep):g} s in {time.perf_counter() - started:.1f} s")
     report(model, states, infos)
@@ -106,6 +108,9 @@ def report(model: Model, states: State, infos: StepInfo) -> None:
     for code, count in zip(status, counts, strict=True):
         name = Status(int(code))
         print(f"{count} steps {name.name}" + ("" if code == 0 else f": {name.message}"))
+    parts = np.asarray(infos.parts)
+    if (parts != parts.min()).any():
+        print(f"taken again in parts: {(parts > parts.min()).sum()} steps")
     iterations = np.asarray(infos.iterations)
     print(f"iterations: mean {iterations.mean():.1f}, most {iterations.max()}")
     if model.topology.nc:

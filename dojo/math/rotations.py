@@ -48,7 +48,7 @@ def cayley(y: Array) -> Array:
 
 
 def cayley_vector(relative: Array) -> Array:
-    """y with `relative` = matrix of cayley(y); infinite for a half turn."""
+    """y with `relative` = matrix of cayley(y); about a half turn rounding keeps it finite."""
     axial = jnp.stack(
         [
             relative[2, 1] - relative[1, 2],
@@ -56,7 +56,9 @@ def cayley_vector(relative: Array) -> Array:
             relative[1, 0] - relative[0, 1],
         ]
     )
-    return axial / (1.0 + relative[0, 0] + relative[1, 1] + relative[2, 2])
+    rounding = 8 * float(jnp.finfo(relative.dtype).eps)
+    trace = relative[0, 0] + relative[1, 1] + relative[2, 2]
+    return axial / at_least(1.0 + trace, rounding)
 
 
 def exponential(rotation: Array) -> Array:

@@ -3,11 +3,15 @@
 Links that turn too far, and bounds that contradict each other.
 """
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from dojo.math.vectors import total
+from dojo.math.vectors import contract, diagonal, total
+from dojo.model.layout import layout
 from dojo.model.model import Model
+from dojo.physics.collision import contact_links
 from dojo.physics.inertia import tree_blocks
 from dojo.physics.kinematics import link_twists
 from dojo.physics.mechanics import (
@@ -16,7 +20,6 @@ from dojo.physics.mechanics import (
     Trial,
     differentiate,
     free_response,
-    gaps,
     pull,
 )
 
@@ -42,27 +45,50 @@ def saturated(model: Model, node: Node, trial: Trial, v: Array) -> Array:
     return ~jnp.isfinite(jnp.linalg.cholesky(tree_blocks(model, left))).all()
 
 
-def hinge_turns(model: Model, v: Array) -> Array:
-    """Angles [rad] by which the hinges turn in a step at velocity v."""
-    hinges = model.topology.joints_of("hinge")
-    return model.timestep * jnp.abs(v[model.topology.v_start[hinges]])
-
-
 def free_turn(model: Model, node: Node) -> Array:
     """Largest angle [rad] a link would turn by without contacts and limits, to first order."""
     spin = link_twists(model, node.axes, node.unhindered)[:3]
     return model.timestep * jnp.max(jnp.sqrt(total(spin * spin)), initial=0.0)
 
 
-def flung(model: Model, node: Node, reached: Trial, v: Array, gamma: Array, b: Array) -> Array:
-    """Whether contacts and limits gave energy that they do not have: ().
+def barrier_turn(model: Model, node: Node, kappa: Array) -> Array:
+    """Largest angle [rad] of a step that the contacts' barrier alone has the energy to turn by.
+
+    kappa / h joules for each contact that moves a degree of freedom, against its inertia.
+    """
+    nl = model.topology.nl
+    links, weight = contact_links(model, node.contacts), jax.lax.stop_gradient(node.weight)
+    on_link = jnp.zeros(nl + 1, weight.dtype).at[links].add(weight)
+    pushes = contract(on_link[:nl], jnp.asarray(model.topology.moves[:nl], weight.dtype))
+    square = 2.0 * kappa * model.timestep * pushes / diagonal(node.mass)
+    hinges = model.topology.v_start[model.topology.joints_of("hinge")]
+    turns = np.concatenate([hinges, layout(model.topology).spin_v.ravel()])
+    return jnp.sqrt(jnp.max(square[turns], initial=0.0))
+
+
+def another_motion(
+    model: Model, node: Node, v: Array, gap: Array, gamma: Array, pulled: Array
+) -> Array:
+    """Whether the equations hold at v of another motion than that of this step: ().
+
+    gap: that of the rows at v, above their targets; gamma: their impulses; pulled: what these and
+    friction are on the degrees of freedom.
+    """
+    # Poses do not count turns.
+    hinges = model.topology.v_start[model.topology.joints_of("hinge")]
+    turned = model.timestep * jnp.max(jnp.abs(v[hinges]), initial=0.0)
+    return (turned > jnp.pi) | flung(model, node, v, gap, gamma, pulled)
+
+
+def flung(model: Model, node: Node, v: Array, gap: Array, gamma: Array, pulled: Array) -> Array:
+    """Whether contacts and limits gave energy that they do not have: (). See `another_motion`.
 
     What opens a gap does work, by leaving an overlap or against the barrier; all else takes energy.
     Over a long step the equations may hold of another motion: a feature that was to be kept apart
     swept round and hit, or the impulses act where bodies no longer are.
     """
-    work = 0.5 * jnp.sum(pull(model, node, gamma, b) * (node.unhindered + v))
-    opened = jnp.maximum(0.0, gaps(model, node, reached) + node.target - node.gap)
+    work = 0.5 * jnp.sum(pulled * (node.unhindered + v))
+    opened = jnp.maximum(0.0, gap + node.target - node.gap)
     acts = jnp.concatenate([node.weight, jnp.ones_like(gamma[len(node.weight) :])])
     given = jnp.sum(acts * gamma * opened) / model.timestep
     return work > given + _GAIN * 0.5 * jnp.sum(node.unhindered * (node.mass @ node.unhindered))

@@ -36,6 +36,7 @@ class Solution(NamedTuple):
     x: Point
     last: Point  # where the search ended
     converged: Array
+    refused: Array  # whether one that the problem refuses was met
     iterations: Array
     finite: Array
 
@@ -47,6 +48,7 @@ class _Loop(NamedTuple):
     counts: Array  # (3,): iterations, row of the list of searches, iterations since it began
     radii: Radii  # of the cones in searches that hold them
     converged: Array
+    refused: Array
     finite: Array
 
     @property
@@ -96,10 +98,12 @@ def solve(
     if first is None:
         first = _unset(problem, starts[rows[0][0]])
     worst, no, yes = jnp.asarray(jnp.inf, kappa.dtype), jnp.asarray(False), jnp.asarray(True)
-    loop = _Loop(first, first, worst, counts, Radii.at(little), converged=no, finite=yes)
+    loop = _Loop(
+        first, first, worst, counts, Radii.at(little), converged=no, refused=no, finite=yes
+    )
     last = lax.while_loop(running, functools.partial(_iterated, task), _batched(loop, starts))
     x = _choose(last.converged, last.x, last.best)
-    return Solution(x, last.x, last.converged, last.iterations, last.finite)
+    return Solution(x, last.x, last.converged, last.refused, last.iterations, last.finite)
 
 
 def _iterated(task: _Task, loop: _Loop) -> _Loop:
@@ -117,9 +121,11 @@ def _iterated(task: _Task, loop: _Loop) -> _Loop:
     x, length, finite = advance(here, system, left, at, kappa)
 
     solved, lost = error <= task.tolerance, ~jnp.isfinite(error)
-    converged, better = solved & ~holding, (error < loop.best_error) & ~holding
+    refused = ~holding & problem.refused(at, rows, left)
+    converged = solved & ~holding & ~refused
+    better = (error < loop.best_error) & ~holding & ~refused
     fruitless = ((length < _JAMMED) & ~holding) | (loop.age >= search.patience)
-    ended = (solved & holding) | lost | ~finite
+    ended = (solved & (holding | refused)) | lost | ~finite
     ended |= fruitless & (loop.iterations < task.last_search)
     # The step from a converged point is the polish: it squares the residual. It is not taken where
     # it jams, nor at the rounding limit, which single precision reaches before.
@@ -130,6 +136,7 @@ def _iterated(task: _Task, loop: _Loop) -> _Loop:
         best_error=jnp.where(better, error, loop.best_error),
         counts=loop.counts + jnp.asarray([1, 0, 1]),
         converged=converged,
+        refused=loop.refused | (solved & refused),
         # What is lost later was a step too far; at the start it is the inputs.
         finite=~lost | (loop.iterations > 0),
     )

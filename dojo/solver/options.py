@@ -31,6 +31,9 @@ class SolverOptions:
             lane: less where that matters more than the few steps that need hundreds.
         substeps: equal parts that a step is solved in, control and wrench the same in all (static).
             The remedy for STEP_TOO_LARGE.
+        retry_substeps: equal parts that a step which was not solved is taken again in; 1: it is not
+            (static). Under `vmap` all lanes pay for the parts that one of them takes, and for
+            those that none takes.
         raise_on_failure: raise `dojo.SolverError` when a step does not converge (static). Inside a
             compiled function it is raised when the result is asked for, as JAX's runtime error
             with the same text.
@@ -43,6 +46,7 @@ class SolverOptions:
     max_iterations: int = dataclasses.field(default=1000, metadata={"static": True})
     tolerance: float | None = dataclasses.field(default=None, metadata={"static": True})
     substeps: int = dataclasses.field(default=1, metadata={"static": True})
+    retry_substeps: int = dataclasses.field(default=1, metadata={"static": True})
     raise_on_failure: bool = dataclasses.field(default=False, metadata={"static": True})
 
     def __post_init__(self) -> None:
@@ -50,7 +54,7 @@ class SolverOptions:
             value = getattr(self, name)
             if isinstance(value, (int, float)) and not value > 0:
                 raise ValueError(f"SolverOptions({name}={value}): must be positive, e.g. 1e-6.")
-        for name in ("max_iterations", "substeps"):
+        for name in ("max_iterations", "substeps", "retry_substeps"):
             value = getattr(self, name)
             if isinstance(value, int) and value < 1:
                 raise ValueError(f"SolverOptions({name}={value}): must be at least 1.")

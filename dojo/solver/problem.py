@@ -199,6 +199,10 @@ class Problem(Protocol):
         """N^T gamma + T^T b, (n,)."""
         ...
 
+    def refused(self, x: Point, rows: Rows, left: "Residual") -> Array:
+        """Whether a point with these rows and residual would be no solution, solved or not: ()."""
+        ...
+
 
 def residual(problem: Problem, rows: Rows, x: Point, kappa: Array) -> Residual:
     """The equations at a point whose `rows` are those of `x.v`."""

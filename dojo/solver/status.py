@@ -11,6 +11,7 @@ class Status(enum.IntEnum):
     STEP_TOO_LARGE = 2
     NONFINITE = 3
     INFEASIBLE = 4
+    KAPPA_TOO_LARGE = 5
 
     @property
     def message(self) -> str:
@@ -30,7 +31,8 @@ _MESSAGES = {
     ),
     Status.STEP_TOO_LARGE: (
         "Links turned, or would turn unhindered, so far within the step that there may be no "
-        "solution: the momentum of a chain of links saturates at large angles. "
+        "solution: the momentum of a chain of links saturates at large angles. Or the only motion "
+        "found has contacts make energy. "
         "Use a smaller timestep, or SolverOptions(substeps=...)."
     ),
     Status.NONFINITE: (
@@ -41,5 +43,10 @@ _MESSAGES = {
         "Contacts and joint limits contradict each other, or friction jams what would meet them: "
         "no motion satisfies them all. Start from a state where bodies do not overlap and joints "
         "are within their limits, widen a limit or a passage, or lower the friction."
+    ),
+    Status.KAPPA_TOO_LARGE: (
+        "The contacts' barrier alone, kappa / timestep joules each, has the energy to turn a link "
+        "by more than a radian within the step. Use a smaller kappa: it counts against the mass "
+        "and the size of the body."
     ),
 }
