@@ -25,9 +25,10 @@ ALLOWED = {
     "restitution_problem": NUMERICS | {"solver", "step_problem"},
     "report": NUMERICS | {"solver", "step_problem"},
     "bounce": NUMERICS | {"solver", "step_problem", "restitution_problem", "report"},
-    "step": NUMERICS | {"solver", "step_problem", "report", "bounce"},
+    "parts": {"solver", "report"},
+    "step": NUMERICS | {"solver", "step_problem", "report", "bounce", "parts"},
     "rollout": STEPPING,
-    "linearize": STEPPING | {"step_problem"},
+    "linearize": STEPPING | {"step_problem", "parts"},
     "metrics": STEPPING,
     "viewer": STEPPING | {"rollout", "linearize", "metrics"},
 }
