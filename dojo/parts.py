@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from dojo.math.trees import choose
 from dojo.report import StepInfo, joined
 from dojo.solver.options import SolverOptions
 
@@ -51,7 +52,7 @@ def _retried(
     ) -> tuple[tuple[_T, Array], StepInfo]:
         (at, done), (length, whole) = carry, trial
         after, info = lax.cond(done, lambda at, _: (at, nothing), advance, at, length)
-        at = _choose(whole & ~info.converged, at, after)
+        at = choose(whole & ~info.converged, at, after)
         return (at, done | (whole & info.converged)), info
 
     trials = jnp.stack([timestep, *parts * [timestep / parts]]), jnp.arange(parts + 1) == 0
@@ -59,8 +60,4 @@ def _retried(
     first, others = (jax.tree.map(lambda x, s=s: x[s], infos) for s in (0, slice(1, None)))
     again = joined(others, budgeted)
     again = dataclasses.replace(again, iterations=first.iterations + again.iterations)
-    return after, _choose(done, first, again)
-
-
-def _choose(first: Array, a: Any, b: Any) -> Any:
-    return jax.tree.map(lambda x, y: jnp.where(first, x, y), a, b)
+    return after, choose(done, first, again)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from chains import CHAIN
 from paths import MODELS
 
 from dojo.cli.main import main
@@ -35,6 +36,17 @@ def test_simulate_with_controls_from_a_file(tmp_path, capsys):
     assert main(["simulate", file, "--seconds", "0.1", "--control", str(us)]) == 0
     assert main(["simulate", file, "--seconds", "0.2", "--control", str(us)]) == 2
     assert "expected (20, 1)" in capsys.readouterr().err
+
+
+def test_simulate_takes_steps_again_in_parts(tmp_path, capsys):
+    """The first step is not solved as a whole, and the code says so unless it is taken again."""
+    file = tmp_path / "chain.xml"
+    file.write_text(CHAIN)
+    command = ["simulate", str(file), "--seconds", "0.1", "--keyframe", "fast"]
+    assert main(command) == 1
+    assert "1 steps STEP_TOO_LARGE" in capsys.readouterr().out
+    assert main([*command, "--retry-substeps", "16"]) == 0
+    assert "1 steps in 16 parts" in capsys.readouterr().out
 
 
 def test_inspect_lists_the_model(capsys):

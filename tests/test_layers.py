@@ -25,7 +25,7 @@ ALLOWED = {
     "restitution_problem": NUMERICS | {"solver", "step_problem"},
     "report": NUMERICS | {"solver", "step_problem"},
     "bounce": NUMERICS | {"solver", "step_problem", "restitution_problem", "report"},
-    "parts": {"solver", "report"},
+    "parts": {"math", "solver", "report"},
     "step": NUMERICS | {"solver", "step_problem", "report", "bounce", "parts"},
     "rollout": STEPPING,
     "linearize": STEPPING | {"step_problem", "parts"},

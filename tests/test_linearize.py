@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from chains import CHAIN
 from paths import MODELS
 from programs import equations
 
@@ -130,13 +131,6 @@ def test_in_substeps(box):
         product = a @ product
     assert np.abs(product - np.eye(2 * box.nv)).max() > 0.1
     np.testing.assert_allclose(whole[0], product, atol=1e-10 * np.abs(product).max())
-
-
-CHAIN = """<mujoco><option gravity="0 0 0" timestep=".1"/><worldbody><body>
-  <joint axis="0 1 0"/><geom type="capsule" fromto="0 0 0 0 0 -.5" size=".02" mass=".1"/>
-  <body pos="0 0 -.5"><joint axis="0 1 0"/>
-  <geom type="capsule" fromto="0 0 0 0 0 -.5" size=".02" mass=".1"/>
-  <geom type="sphere" pos="0 0 -.5" size=".05" mass="100"/></body></body></worldbody></mujoco>"""
 
 
 @pytest.mark.parametrize(("speed", "parts"), [(-1.4, 16), (-0.5, 1)])

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from chains import CHAIN
 from paths import MODELS
 
 import dojo
@@ -110,13 +111,7 @@ def test_a_turn_of_a_radian_a_step_is_called_too_large():
 def test_a_chain_that_cannot_take_its_momentum_is_called_too_large():
     """Two light links with a heavy end, about to be stretched: the best iterates turn no link by a
     radian, but the momentum of the end saturates where they are straight. Substeps solve it."""
-    xml = """<mujoco><option gravity="0 0 0"/><worldbody><body>
-      <joint axis="0 1 0"/><geom type="capsule" fromto="0 0 0 0 0 -.5" size=".02" mass=".1"/>
-      <body pos="0 0 -.5"><joint axis="0 1 0"/>
-      <geom type="capsule" fromto="0 0 0 0 0 -.5" size=".02" mass=".1"/>
-      <geom type="sphere" pos="0 0 -.5" size=".05" mass="100"/>
-      </body></body></worldbody></mujoco>"""
-    model = dojo.load(xml, timestep=0.1)
+    model = dojo.load(CHAIN)
 
     def last(speeds, **parts):
         options = dojo.SolverOptions(max_iterations=300, **parts)

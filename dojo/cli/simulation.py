@@ -108,9 +108,10 @@ def report(model: Model, states: State, infos: StepInfo) -> None:
     for code, count in zip(status, counts, strict=True):
         name = Status(int(code))
         print(f"{count} steps {name.name}" + ("" if code == 0 else f": {name.message}"))
-    parts = np.asarray(infos.parts)
-    if (parts != parts.min()).any():
-        print(f"taken again in parts: {(parts > parts.min()).sum()} steps")
+    parts, counts = np.unique(np.asarray(infos.parts), return_counts=True)
+    for part, count in zip(parts, counts, strict=True):
+        if part > 1:
+            print(f"{count} steps in {part} parts")
     iterations = np.asarray(infos.iterations)
     print(f"iterations: mean {iterations.mean():.1f}, most {iterations.max()}")
     if model.topology.nc:

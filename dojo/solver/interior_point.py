@@ -6,12 +6,13 @@ Source: Howell et al., arXiv 2203.00806, section IV.
 """
 
 import functools
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from dojo.math.trees import choose
 from dojo.math.vectors import smallest
 from dojo.solver import searches
 from dojo.solver.directions import advance
@@ -26,8 +27,6 @@ _LAST_SEARCH = 0.9
 # Impulses over the momentum of a step that only a step without solution leads to, if their sum is
 # this small a share of them.
 _OUTGROWN, _BALANCED = 1e4, 1e-4
-
-_Tree = TypeVar("_Tree")
 
 
 class Solution(NamedTuple):
@@ -102,7 +101,7 @@ def solve(
         first, first, worst, counts, Radii.at(little), converged=no, refused=no, finite=yes
     )
     last = lax.while_loop(running, functools.partial(_iterated, task), _batched(loop, starts))
-    x = _choose(last.converged, last.x, last.best)
+    x = choose(last.converged, last.x, last.best)
     return Solution(x, last.x, last.converged, last.refused, last.iterations, last.finite)
 
 
@@ -114,7 +113,7 @@ def _iterated(task: _Task, loop: _Loop) -> _Loop:
     here = problem.held(loop.radii.held, holding)
     rows, tangent = here.linearize(loop.x.v)
     begun = here.centered(loop.x.v, rows, search.factor.astype(kappa.dtype), kappa)
-    at = _choose(loop.age == 0, begun, loop.x)
+    at = choose(loop.age == 0, begun, loop.x)
     left = residual(here, rows, at, kappa)
     error = scaled_error(here, at, left, kappa, task.tolerance)
     system = newton_system(here, tangent, at, task.order)
@@ -131,8 +130,8 @@ def _iterated(task: _Task, loop: _Loop) -> _Loop:
     # it jams, nor at the rounding limit, which single precision reaches before.
     polish = jnp.finfo(kappa.dtype).eps < 1e-12
     after = loop._replace(
-        x=_choose(converged & (ended if polish else True), at, x),
-        best=_choose(better, at, loop.best),
+        x=choose(converged & (ended if polish else True), at, x),
+        best=choose(better, at, loop.best),
         best_error=jnp.where(better, error, loop.best_error),
         counts=loop.counts + jnp.asarray([1, 0, 1]),
         converged=converged,
@@ -141,10 +140,10 @@ def _iterated(task: _Task, loop: _Loop) -> _Loop:
         finite=~lost | (loop.iterations > 0),
     )
     over = (ended | (loop.iterations == task.last_search) & (loop.search > 0)) & ~converged
-    searched = _choose(over, _following(task, loop, after, at, solved, ~lost), after)
+    searched = choose(over, _following(task, loop, after, at, solved, ~lost), after)
     # There it stays: impulses that go on to grow lose their balance in rounding.
     proved = holding & (loop.iterations > task.last_search) & _outgrown(problem, at, left)
-    return _choose(proved, loop._replace(x=at, counts=after.counts), searched)
+    return choose(proved, loop._replace(x=at, counts=after.counts), searched)
 
 
 def _outgrown(problem: Problem, x: Point, left: Residual) -> Array:
@@ -169,13 +168,13 @@ def _following(
     problem, ended, rows = task.problem, task.search(loop.search), task.searches
     last, growing = loop.iterations == task.last_search, loop.iterations > task.last_search
     led_on = ended.holds & jnp.where(ended.strict, solved, found)
-    radii = _choose(led_on, loop.radii.found(problem.radius(at.gamma)), loop.radii)
+    radii = choose(led_on, loop.radii.found(problem.radius(at.gamma)), loop.radii)
     enough = problem.radius(jnp.full_like(at.gamma, _OUTGROWN * problem.scales.size[0]))
-    radii = _choose(last, Radii.at(jnp.minimum(loop.radii.held, enough)), radii)
+    radii = choose(last, Radii.at(jnp.minimum(loop.radii.held, enough)), radii)
     row = jnp.where(last, searches.last_row(rows), (loop.search + 1) % len(rows))
     row = jnp.where(growing, searches.last_row(rows) + 1, row)
     afresh = found & (task.search(row).kind == AFRESH)
-    radii = _choose(afresh, Radii.at(problem.radius(at.gamma)), radii)
+    radii = choose(afresh, Radii.at(problem.radius(at.gamma)), radii)
     unit = at.with_b(at.b / problem.held(loop.radii.held, ended.holds).radius(at.gamma))
     return _begun(task, after._replace(radii=radii), row, unit, led_on & radii.near() | growing)
 
@@ -240,7 +239,3 @@ def scaled_error(problem: Problem, x: Point, r: Residual, kappa: Array, toleranc
         lambda r, s, n: (jnp.abs(r) / (s + n / tolerance)).ravel(), r, scale, noise
     )
     return -smallest(-jnp.concatenate(parts), 0)
-
-
-def _choose(first: Array, a: _Tree, b: _Tree) -> _Tree:
-    return jax.tree.map(lambda x, y: jnp.where(first, x, y), a, b)
