@@ -8,13 +8,13 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from dojo.math.vectors import add_diagonal, contract
+from dojo.math.vectors import contract
 from dojo.model.model import Model
 from dojo.model.state import State
 from dojo.parts import advanced
 from dojo.physics import mechanics
 from dojo.physics.kinematics import difference, displace
-from dojo.physics.limits import limit_weight
+from dojo.physics.limits import add_limits
 from dojo.physics.sensitivity import Solved, arrival_rates, rates
 from dojo.report import StepInfo
 from dojo.solver.linear_system import newton_system
@@ -120,14 +120,17 @@ def _jacobians(inputs: Inputs, problem: StepProblem, x: Point) -> tuple[Array, A
     model, node = problem.model, problem.node
     trial = mechanics.move(model, node, x.v)
     derivative = mechanics.differentiate(model, node, trial, x.v)
-    at = Solved(node, inputs.u, inputs.wrench, trial, derivative, x.v, x.gamma, x.b)
+    impulses = x.gamma, x.b, x.multiplier
+    at = Solved(node, inputs.u, inputs.wrench, trial, derivative, x.v, *impulses)
     rows, end = rates(model, at), arrival_rates(model, at)
     system = newton_system(problem, StepTangent(problem, derivative), x)
-    limits = limit_weight(model, system.weights.normal[model.topology.nc :] * rows.limit_q)
-    by_q = add_diagonal(rows.balance_q, limits)
+    limits = system.weights.normal[model.topology.nc :] * rows.limit_q
+    by_q = add_limits(rows.balance_q, model, limits)
     answer = mechanics.impulse_answer(node, rows.gap_q, rows.slip_q, system.weights)
     by_q = by_q + contract(node.rows.dense(model.nv), answer.T)
-    v = -system.velocities(jnp.concatenate([by_q, rows.balance_v, rows.balance_u], axis=1))
+    balance = jnp.concatenate([by_q, rows.balance_v, rows.balance_u], axis=1)
+    rest = balance.shape[1] - model.nv
+    v = -system.velocities(balance, jnp.pad(rows.equality_q, ((0, 0), (0, rest))))[0]
     ends = contract(jnp.concatenate([end.q_by_v, end.v_by_v]), v)
     direct = jnp.concatenate([end.q_by_q, end.v_by_q])
     n = model.nv

@@ -57,8 +57,12 @@ class StepInfo:
         residual: () largest scaled residual of the equations solved.
         kappa: () the central-path parameter in force.
         contacts: the contact candidates.
-        limit_impulse: (2 nlimit,) [N s or N m s], at the lower, then the upper limits.
+        limit_impulse: (2 nlimit,) [N s or N m s], at the lower, then the upper limits of the
+            joints, likewise of the tendons.
         frictionloss_impulse: (nd,) [N s or N m s], dry friction on the dofs `topology.dry_dofs`.
+        equality_impulse: (ne,) [N s or N m s], of the equality constraints' rows: on the first
+            frame of each joined pair along the axes of the second, three by three components (all
+            x, all y, all z); likewise about them, of welds; on the first sum of each coupling.
         grad_converged: () bool, whether the point that derivatives are taken at was solved for;
             differs from `converged` only when `grad_kappa` is set.
     """
@@ -72,6 +76,7 @@ class StepInfo:
     contacts: Contacts
     limit_impulse: Array
     frictionloss_impulse: Array
+    equality_impulse: Array
     grad_converged: Array
 
 
@@ -93,6 +98,7 @@ def joined(infos: StepInfo, budgeted: bool) -> StepInfo:
         contacts=dataclasses.replace(contacts, overflow=infos.contacts.overflow.max(0)),
         limit_impulse=infos.limit_impulse.sum(0),
         frictionloss_impulse=infos.frictionloss_impulse.sum(0),
+        equality_impulse=infos.equality_impulse.sum(0),
         grad_converged=infos.grad_converged.all(),
     )
 
@@ -108,14 +114,15 @@ def outcome(
     error = scaled_error(still, at, left, target, tolerance)
     converged = solution.converged
     defect = jnp.where(converged, left.balance, 0.0)
-    q, v = mechanics.arrive(model, node, trial, x.v, defect)
+    q, v, held = mechanics.arrive(model, node, trial, x.v, defect)
     # Nothing but numbers leaves a step that began with numbers: a lost one stays where it was.
     lost = ~jnp.isfinite(jnp.concatenate([q, v])).all()
     q, v = jnp.where(lost, node.q, q), jnp.where(lost, node.v, v)
-    converged &= ~lost
+    apart = solvability.torn(model, node, jax.lax.stop_gradient(x.multiplier))
+    converged &= ~lost & ~apart
     nc = model.topology.nc
     info = StepInfo(
-        status=_status(still, reached, solution, kappa, lost),
+        status=_status(still, reached, solution._replace(converged=converged), kappa, lost),
         converged=converged,
         parts=jnp.asarray(1, jnp.int32),
         iterations=solution.iterations,
@@ -124,6 +131,7 @@ def outcome(
         contacts=_contacts(model, node, trial, x),
         limit_impulse=x.gamma[nc:],
         frictionloss_impulse=x.b[0, model.topology.nc_friction :],
+        equality_impulse=x.multiplier + held,
         grad_converged=converged,
     )
     return State(q=q, v=v), info
@@ -140,8 +148,10 @@ def _status(
     large |= solution.refused
     # The last point has the impulses that grew, and perhaps friction that has not settled.
     last = solution.last
-    jammed = solvability.contradictory(model, node, last.gamma, last.b)
-    apart = solvability.contradictory(model, node, last.gamma, jnp.zeros_like(last.b))
+    jammed = solvability.contradictory(model, node, last.gamma, last.b, last.multiplier)
+    free = jnp.zeros_like(last.b)
+    apart = solvability.contradictory(model, node, last.gamma, free, last.multiplier)
+    apart |= solvability.torn(model, node, solution.x.multiplier)
     driven = solvability.barrier_turn(model, node, kappa) > 1.0
     failure = jnp.where(driven, Status.KAPPA_TOO_LARGE, Status.MAX_ITERATIONS)
     failure = jnp.where(jammed | apart, Status.INFEASIBLE, failure)

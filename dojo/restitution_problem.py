@@ -42,6 +42,7 @@ class RestitutionProblem(StepProblem):
             blocks=spatial_inertia(model, trial.frames).full(),
             axes=trial.axes,
             gap=_approach_rows(model, node.rows),
+            equality=model.timestep * node.bonds.rows,
         )
         acts = strikes.acts.astype(model.dtype)
         nf = step.mu.shape[0]
@@ -49,7 +50,7 @@ class RestitutionProblem(StepProblem):
         before = restitution.taken_back(model, step.node, node, v, gamma, b)
         how = restitution.approach(model, step.node, node, before)
         target = restitution.leaving_speed(model, node.contacts, how, strikes.bounces)
-        limits = jnp.zeros(2 * len(model.topology.limited), model.dtype)
+        limits = jnp.zeros(2 * model.topology.nlimit, model.dtype)
         target = model.timestep * jnp.concatenate([target, limits])
         present, _ = mechanics.rates(model, node, derivative, before)
         room = _room(model, restitution.effective_mass(model, node), target - present, kappa)
@@ -59,7 +60,9 @@ class RestitutionProblem(StepProblem):
     def rows(self, v: Array) -> Rows:
         rate, slip = mechanics.rates(self.model, self.node, self.derivative, v)
         balance = contract(self.node.mass, v - self.before)
-        return Rows(balance=balance, gap=self.acts * rate + self.offset, slip=slip)
+        equality = contract(self.derivative.equality, v)
+        gap = self.acts * rate + self.offset
+        return Rows(balance=balance, gap=gap, slip=slip, equality=equality)
 
     def linearize(self, v: Array) -> tuple[Rows, "RestitutionProblem"]:  # type: ignore[override]
         """The rows, and the problem as its own tangent: it is linear."""
@@ -77,6 +80,9 @@ class RestitutionProblem(StepProblem):
             tangent=frictional * weights.tangent,
         )
         return mechanics.condensed(self.model, self.node, self.derivative, *acting)
+
+    def equality_rates(self) -> Array:
+        return self.derivative.equality
 
     def pull(self, gamma: Array, b: Array) -> Array:
         return super().pull(*self.acting(gamma, b))
@@ -99,7 +105,15 @@ class RestitutionProblem(StepProblem):
         half = 0.5 * kappa / radius
         psi = half + jnp.sqrt(half * half + dot(rows.slip, rows.slip))
         b = -radius * rows.slip / psi
-        still = Point.of(v=self.before, gamma=gamma, slack=rows.gap, b=b, psi=psi, eta=rows.slip)
+        still = Point.of(
+            v=self.before,
+            gamma=gamma,
+            slack=rows.gap,
+            b=b,
+            psi=psi,
+            eta=rows.slip,
+            multiplier=self.node.multiplier,
+        )
         start = self.centered(self.before, rows, jnp.asarray(0.1, kappa.dtype), kappa)
         impact = self.acts.any()
         return jax.tree.map(

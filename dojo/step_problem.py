@@ -11,8 +11,9 @@ from dojo.math.vectors import diagonal, dot, safe_norm
 from dojo.model.model import Model
 from dojo.physics import mechanics, solvability
 from dojo.physics.dry_friction import cones, largest_impulse
+from dojo.physics.equality import Bonds
 from dojo.physics.mechanics import Derivative, Node, Trial
-from dojo.solver.problem import Point, Residual, Rows, Scales, Weights
+from dojo.solver.problem import Point, Residual, Rows, Scales, Weights, bound
 
 # Degrees of freedom from which on blocks of the Newton matrix are worth looking at.
 _MANY = 400
@@ -56,6 +57,9 @@ class StepTangent(NamedTuple):
     def condensed(self, weights: Weights) -> Array:
         return mechanics.condensed(self.problem.model, self.problem.node, self.derivative, *weights)
 
+    def equality_rates(self) -> Array:
+        return self.derivative.equality
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,6 +91,10 @@ class StepProblem:
         return self.node.gap.shape[0], cones, self.model.topology.tangents
 
     @property
+    def bonds(self) -> Bonds:
+        return self.node.bonds
+
+    @property
     def of_many(self) -> bool:
         return self.node.rows.dofs is not None
 
@@ -108,6 +116,7 @@ class StepProblem:
             balance=mechanics.balance(self.model, self.node, trial, v),
             gap=mechanics.gaps(self.model, self.node, trial),
             slip=mechanics.slip(self.model, self.node, v),
+            equality=mechanics.unmet(self.model, self.node, trial),
         )
 
     def linearize(self, v: Array) -> tuple[Rows, StepTangent]:
@@ -119,7 +128,7 @@ class StepProblem:
         return mechanics.pull(self.model, self.node, gamma, b)
 
     def refused(self, x: Point, rows: Rows, left: Residual) -> Array:
-        pulled = rows.balance - left.balance
+        pulled = rows.balance - left.balance - bound(self, x.multiplier)
         values = jax.lax.stop_gradient((x.v, rows.gap, x.gamma, pulled))
         return solvability.another_motion(self.model, self.node, *values)
 
@@ -149,5 +158,8 @@ class StepProblem:
         speed = speed * factor + cones(free / radius[:nf], product / radius[nf:])
         psi = jnp.sqrt(dot(rows.slip, rows.slip) + speed**2)
         b = -0.5 * radius * rows.slip / psi
-        point = Point.of(v=v, gamma=gamma, slack=slack, b=b, psi=psi, eta=rows.slip)
+        held = self.node.multiplier
+        point = Point.of(
+            v=v, gamma=gamma, slack=slack, b=b, psi=psi, eta=rows.slip, multiplier=held
+        )
         return jax.tree.map(jax.lax.stop_gradient, point)

@@ -197,7 +197,7 @@ def _step_equations(h, x, data):
     problem = StepProblem.build(Inputs(model, displace(model, q, h * dq), v, u, None))
     trial = mechanics.move(model, problem.node, x.v)
     left = residual(problem, problem.rows_after(x.v, trial), x, kappa)
-    q, v = mechanics.arrive(model, problem.node, trial, x.v, jnp.zeros_like(x.v))
+    q, v, _ = mechanics.arrive(model, problem.node, trial, x.v, jnp.zeros_like(x.v))
     return left, (difference(model, center, q), v)
 
 

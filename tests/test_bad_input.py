@@ -95,7 +95,7 @@ REFUSED = {
     "empty range": (hinged(joint='limited="true" range="0 0"'), "'hinge'"),
     "static URDF": (
         '<robot name="r"><link name="base"/></robot>',
-        "nothing moves.*A URDF's root link is welded to the world",
+        "nothing moves.*of a URDF, let the root float",
     ),
     "flat mesh": (
         mjcf(
@@ -133,19 +133,26 @@ def actuator(text):
 
 
 TENDON = '<tendon><fixed name="cable" {0}><joint joint="hinge" coef="1"/></fixed></tendon>'
+STRING = """<tendon><spatial name="string" {0}><site site="tip"/><site site="nail"/></spatial>
+  </tendon>"""
 BALL_JOINT = '<body><joint name="{0}" type="ball" range="0 1"/><geom size=".1"/></body>'
+NAILED = """<site name="nail" pos="0 0 2"/><body name="arm"><joint name="hinge"/><geom size=".1"/>
+  <site name="tip" pos=".1 0 0"/></body>"""
+
+
+def strung(tendon, extra=""):
+    return mjcf(NAILED, STRING.format(tendon) + extra)
+
 
 UNSUPPORTED = {
-    "weld": (mjcf(BALL, '<equality><weld body1="ball"/></equality>'), "equality", "weld 0"),
-    "connect": (
-        mjcf(BALL, '<equality><connect body1="ball" anchor="0 0 0"/></equality>'),
+    "string limit": (strung('range="0 1"'), "tendon", r"string \(spatial\)"),
+    "string spring": (strung('stiffness="1"'), "tendon", r"string \(spatial\)"),
+    "string damper": (strung('damping="1"'), "tendon", r"string \(spatial\)"),
+    "string equality": (
+        strung("", '<equality><tendon name="tied" tendon1="string"/></equality>'),
         "equality",
-        "connect 0",
+        r"tied \(couples spatial tendons\)",
     ),
-    "mimic": (hinged('<equality><joint joint1="hinge"/></equality>'), "equality", "joint 0"),
-    "tendon limit": (hinged(TENDON.format('range="0 1"')), "tendon", "cable"),
-    "tendon spring": (hinged(TENDON.format('stiffness="1"')), "tendon", "cable"),
-    "tendon damper": (hinged(TENDON.format('damping="1"')), "tendon", "cable"),
     "tendon friction": (hinged(TENDON.format('frictionloss="1"')), "tendon", "cable"),
     "tendon armature": (hinged(TENDON.format('armature="1"')), "tendon", "cable"),
     "ball limit": (mjcf(BALL_JOINT.format("shoulder")), "ball limit", "shoulder"),
@@ -165,25 +172,25 @@ UNSUPPORTED = {
         "actuator",
         r"a \(activation dynamics\)",
     ),
-    "damper": (
-        actuator('<damper name="a" joint="hinge" ctrlrange="0 1"/>'),
+    "string transmission": (
+        strung("", '<actuator><motor name="a" tendon="string"/></actuator>'),
         "actuator",
-        r"a \(gain not constant\)",
+        r"a \(on a spatial tendon\)",
     ),
-    "tendon transmission": (
-        hinged(TENDON.format("") + '<actuator><motor name="a" tendon="cable"/></actuator>'),
+    "reference site": (
+        mjcf(NAILED, '<actuator><motor name="a" site="tip" refsite="nail"/></actuator>'),
         "actuator",
-        r"a \(tendon transmission\)",
+        r"a \(at a site with a reference site\)",
     ),
     "body transmission": (
         hinged('<actuator><adhesion name="a" body="arm" ctrlrange="0 1"/></actuator>'),
         "actuator",
         r"a \(body transmission\)",
     ),
-    "motor on a free joint": (
-        mjcf(BALL, '<actuator><motor name="a" joint="root"/></actuator>'),
+    "motor in the parent's frame": (
+        mjcf(BALL, '<actuator><motor name="a" jointinparent="root"/></actuator>'),
         "actuator",
-        r"a \(on a free or ball joint\)",
+        r"a \(in the parent's frame of a free or ball joint\)",
     ),
     "mocap": (
         mjcf('<body name="target" mocap="true"><geom size=".1" contype="0"/></body>' + BALL[:-7])
@@ -191,11 +198,6 @@ UNSUPPORTED = {
         .replace("</worldbody>", "</body></worldbody>"),
         "mocap",
         "target",
-    ),
-    "gravcomp": (
-        hinged().replace('<body name="arm"', '<body name="arm" gravcomp="1"'),
-        "gravcomp",
-        "arm",
     ),
     "density": (hinged(option='<option density="1.2"/>'), "fluid", "density 1.2"),
     "viscosity": (hinged(option='<option viscosity=".1"/>'), "fluid", "viscosity 0.1"),
@@ -221,7 +223,7 @@ def test_an_unsupported_feature_is_refused_by_name(xml, feature, detail):
 
 
 def test_every_feature_is_reported_at_once():
-    xml = hinged(TENDON.format('stiffness="1"'), option='<option density="1"/>')
+    xml = hinged(TENDON.format('armature="1"'), option='<option density="1"/>')
     with pytest.raises(dojo.UnsupportedFeature, match=r"ignore=\['fluid', 'tendon'\]"):
         dojo.load(xml)
     with pytest.raises(dojo.UnsupportedFeature, match=r"ignore=\['tendon'\]"):
@@ -232,7 +234,7 @@ def test_every_feature_is_reported_at_once():
 
 @pytest.mark.parametrize(
     ("ignore", "hint"),
-    [("gravcom", "'gravcomp'"), (["tendon", "tendons"], "'tendon'"), ("equalty", "'equal")],
+    [("mocup", "'mocap'"), (["tendon", "tendons"], "'tendon'"), ("equalty", "'equal")],
 )
 def test_a_misspelled_ignore(ignore, hint):
     with pytest.raises(ValueError, match=f"no such feature. Did you mean {hint}") as caught:

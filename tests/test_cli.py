@@ -7,10 +7,9 @@ from paths import MODELS
 
 from dojo.cli.main import main
 
-CONNECTED = """<mujoco><worldbody>
+IN_AIR = """<mujoco><option density="1.2"/><worldbody>
   <body name="one"><joint/><geom size=".1" contype="0" conaffinity="0"/></body>
-  <body name="two"><joint/><geom size=".1" contype="0" conaffinity="0"/></body>
-</worldbody><equality><connect body1="one" body2="two" anchor="0 0 0"/></equality></mujoco>"""
+</worldbody></mujoco>"""
 
 
 @pytest.fixture(autouse=True)
@@ -56,14 +55,25 @@ def test_inspect_lists_the_model(capsys):
     assert "home" in out
 
 
+def test_the_root_of_a_urdf(capsys):
+    """The arm stands on a link that is called world."""
+    file = str(MODELS / "arm.urdf")
+    assert main(["inspect", file]) == 0
+    assert "nv 6," in capsys.readouterr().out
+    assert main(["inspect", file, "--root", "fixed"]) == 0
+    assert "nv 6," in capsys.readouterr().out
+    assert main(["inspect", str(MODELS / "box.xml"), "--root", "fixed"]) == 2
+    assert "is for URDF files" in capsys.readouterr().err
+
+
 def test_unsupported_features_are_named(tmp_path, capsys):
     file = tmp_path / "two.xml"
-    file.write_text(CONNECTED)
+    file.write_text(IN_AIR)
     assert main(["simulate", str(file)]) == 2
-    assert "equality" in capsys.readouterr().err
+    assert "fluid" in capsys.readouterr().err
     assert main(["inspect", str(file)]) == 1
     assert "Not supported" in capsys.readouterr().out
-    assert main(["inspect", str(file), "--ignore", "equality"]) == 0
+    assert main(["inspect", str(file), "--ignore", "fluid"]) == 0
     assert "ignored on request" in capsys.readouterr().out
 
 

@@ -139,7 +139,7 @@ def test_a_urdf_and_scaled_meshes_from_files(tmp_path):
       <collision name="tip"><geometry><sphere radius=".1"/></geometry></collision></link>
       <joint name="lift" type="prismatic"><parent link="base"/><child link="arm"/>
       <axis xyz="0 0 1"/><limit lower="0" upper="1" effort="1" velocity="1"/></joint></robot>""")
-    model = dojo.load(urdf, decompose="all")
+    model = dojo.load(urdf, decompose="all", root="fixed")
     # MuJoCo drops what of a URDF does not collide: the whole mesh.
     assert model.topology.geom_names == ("shell/0", "shell/1", "shell/2", "tip")
     corners = np.asarray(model.mesh_vertices)

@@ -74,7 +74,9 @@ def relative_error(ours, theirs):
 
 def compare(path):
     m = mujoco.MjModel.from_xml_path(str(path))
-    model = dojo.load(path, ignore="all")
+    # MuJoCo welds the root of a URDF to the world.
+    root = "fixed" if path.suffix == ".urdf" else None
+    model = dojo.load(path, ignore="all", root=root)
     assert (model.nq, model.nv) == (m.nq, m.nv)
     moving = np.flatnonzero(m.body_jntnum > 0)
     own_link = (m.body_jntadr + m.body_jntnum - 1)[moving]

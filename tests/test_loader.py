@@ -170,7 +170,7 @@ def test_joint_limits():
         ("gravity", ["gravity"], [[0, 0, 0]]),
         ("spring", ["joint_stiffness"], [[0]]),
         ("damper", ["dof_damping"], [[0]]),
-        ("actuation", ["actuator_gain", "actuator_bias"], [[0], [[0, 0, 0]]]),
+        ("actuation", ["actuator_gain", "actuator_bias"], [[[0, 0, 0]], [[0, 0, 0]]]),
     ],
 )
 def test_disable_flags_switch_forces_off(flag, names, values):
@@ -209,7 +209,7 @@ def test_a_disabled_actuator_group_has_no_force():
         option='<option actuatorgroupdisable="1"/>',
     )
     model = dojo.load(xml)
-    np.testing.assert_array_equal(model.actuator_gain, [0.0, 1.0])
+    np.testing.assert_array_equal(model.actuator_gain[:, 0], [0.0, 1.0])
     np.testing.assert_array_equal(model.actuator_bias, np.zeros((2, 3)))
 
 
@@ -234,8 +234,8 @@ ACTUATED = hinged("""<actuator>
 def test_actuators():
     model = dojo.load(ACTUATED)
     assert model.topology.actuator_names == ("motor", "servo", "speed", "affine")
-    np.testing.assert_array_equal(model.actuator_gear, [7, 1, 2, 1])
-    np.testing.assert_array_equal(model.actuator_gain, [1, 20, 6, 2])
+    np.testing.assert_array_equal(model.actuator_gear[:, 0], [7, 1, 2, 1])
+    np.testing.assert_array_equal(model.actuator_gain[:, 0], [1, 20, 6, 2])
     np.testing.assert_array_equal(
         model.actuator_bias, [[0, 0, 0], [0, -20, -3], [0, 0, -6], [1, -3, -4]]
     )
@@ -488,8 +488,14 @@ NOTED = {
     "merged": (mjcf(FIXED), "2 bodies without joint merged into their parents: mount, camera"),
     "sensor": (hinged('<sensor><jointpos joint="hinge"/></sensor>'), "1 sensors: not evaluated"),
     "idle tendon": (
-        hinged('<tendon><fixed><joint joint="hinge" coef="1"/></fixed></tendon>'),
-        "1 tendons without limit",
+        mjcf(
+            FLOOR.format("")
+            + '<site name="nail"/>'
+            + BALL.format("")[:-7]
+            + '<site name="tip"/></body>',
+            '<tendon><spatial><site site="tip"/><site site="nail"/></spatial></tendon>',
+        ),
+        "1 spatial tendons without limit",
     ),
     "integrator": (hinged(option='<option integrator="RK4"/>'), "integrator"),
     "solref": (mjcf(FLOOR.format('solref="-1 -1"') + BALL.format("")), "solref, solimp"),

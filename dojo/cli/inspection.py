@@ -12,12 +12,14 @@ from dojo.model.model import Model
 def run(args: argparse.Namespace) -> int:
     """Print the listing; exit code 1 if something is not supported."""
     refused = ""
+    options = {"root": args.root, "repair_inertia": args.repair_inertia}
     try:
-        model = load(args.file, ignore=args.ignore)
+        model = load(args.file, ignore=args.ignore, **options)
     except UnsupportedFeature as error:
         refused = str(error)
-        model = load(args.file, ignore="all")
-    print("\n".join([*summary(model), *links(model), *geoms(model), *actuators(model)]))
+        model = load(args.file, ignore="all", **options)
+    parts = summary, links, equalities, tendons, geoms, actuators
+    print("\n".join(line for part in parts for line in part(model)))
     print("\nNotes")
     for note in model.topology.notes:
         print(f"  {note}")
@@ -47,12 +49,40 @@ def links(model: Model) -> list[str]:
         "\nLinks                          joint                  kind    parent      mass [kg]"
     ]
     for i, kind in enumerate(t.joint_kind):
-        parent = t.link_names[t.parent[i]] if t.parent[i] >= 0 else "world"
         limit = f"  range [{ranges[i][0]:.3g}, {ranges[i][1]:.3g}]" if i in ranges else ""
         lines.append(
-            f"  {t.link_names[i]:28s} {t.joint_names[i]:22s} {kind:7s} {parent:12s}"
-            f"{float(model.link_mass[i]):8.4g}{limit}"
+            f"  {t.link_names[i]:28s} {t.joint_names[i]:22s} {kind:7s} "
+            f"{_link(model, t.parent[i]):12s}{float(model.link_mass[i]):8.4g}{limit}"
         )
+    return lines
+
+
+def equalities(model: Model) -> list[str]:
+    """Equality constraints, and the links that they join."""
+    t = model.topology
+    if not t.ne:
+        return []
+    lines = ["\nEquality constraints           kind        of"]
+    linked = zip(t.equalities.first, t.equalities.second, t.equalities.welded, strict=True)
+    ends = [(_link(model, a), _link(model, b), "weld" if w else "connect") for a, b, w in linked]
+    for name, (first, second, kind) in zip(t.equalities.names, ends, strict=False):
+        lines.append(f"  {name:28s} {kind:11s} {first}, {second}")
+    rows = np.asarray(model.coupling_coefficients)
+    for name, row in zip(t.equalities.names[len(ends) :], rows, strict=True):
+        dofs = np.flatnonzero(row.any(axis=0))
+        lines.append(f"  {name:28s} {'coupling':11s} {', '.join(t.v_names[d] for d in dofs)}")
+    return lines
+
+
+def tendons(model: Model) -> list[str]:
+    """Tendons with their joints and limits."""
+    t = model.topology
+    ranges = dict(zip(t.limited_tendons.tolist(), np.asarray(model.tendon_range), strict=True))
+    lines = ["\nTendons                        joints"] if t.tendon_names else []
+    for k, (name, row) in enumerate(zip(t.tendon_names, model.tendon_coefficients, strict=True)):
+        limit = f"  range [{ranges[k][0]:.3g}, {ranges[k][1]:.3g}]" if k in ranges else ""
+        parts = [f"{float(row[d]):+g} {t.v_names[d]}" for d in np.flatnonzero(row)]
+        lines.append(f"  {name:28s} {' '.join(parts)}{limit}")
     return lines
 
 
@@ -62,9 +92,9 @@ def geoms(model: Model) -> list[str]:
     touching = {int(g) for group in t.contacts for g in (*group.first, *group.second)}
     lines = ["\nGeoms                          kind        link                   collides"]
     for g, kind in enumerate(t.geom_kind):
-        link = t.link_names[t.geom_link[g]] if t.geom_link[g] >= 0 else "world"
+        collides = "yes" if g in touching else "no"
         lines.append(
-            f"  {t.geom_names[g]:28s} {kind:11s} {link:22s} {'yes' if g in touching else 'no'}"
+            f"  {t.geom_names[g]:28s} {kind:11s} {_link(model, t.geom_link[g]):22s} {collides}"
         )
     return lines
 
@@ -72,10 +102,26 @@ def geoms(model: Model) -> list[str]:
 def actuators(model: Model) -> list[str]:
     """Actuators with their joints and ranges."""
     t = model.topology
-    lines = ["\nActuators                      joint                  gear     control range"]
+    lines = ["\nActuators                      acts on                gear     control range"]
     for i, name in enumerate(t.actuator_names):
         low, high = np.asarray(model.actuator_ctrl_range[i])
         limit = f"[{low:g}, {high:g}]" if t.actuators.ctrl_limited[i] else "unlimited"
-        joint = t.joint_names[t.actuators.joint[i]]
-        lines.append(f"  {name:28s} {joint:22s} {float(model.actuator_gear[i]):<8g} {limit}")
+        gear = np.asarray(model.actuator_gear[i])
+        shown = ",".join(f"{g:g}" for g in gear[: 1 + int(np.flatnonzero(gear).max(initial=0))])
+        lines.append(f"  {name:28s} {_driven(model, i):22s} {shown:8s} {limit}")
     return lines if model.nu else ["\nActuators: none"]
+
+
+def _driven(model: Model, i: int) -> str:
+    """What an actuator acts on."""
+    t, a = model.topology, model.topology.actuators
+    if a.joint[i] >= 0:
+        return t.joint_names[a.joint[i]]
+    if a.tendon[i] >= 0:
+        return f"tendon {t.tendon_names[a.tendon[i]]}"
+    return f"site on {_link(model, a.site_link[i])}"
+
+
+def _link(model: Model, index: int) -> str:
+    """Name of a link, or of the world."""
+    return model.topology.link_names[index] if index >= 0 else "world"

@@ -79,6 +79,16 @@ def _file(command: argparse.ArgumentParser) -> None:
         metavar="FEATURE",
         help="unsupported features to do without, by the name the error gives, or all",
     )
+    command.add_argument(
+        "--root",
+        choices=("fixed", "floating"),
+        help="of a URDF, whether its root link is fixed to the world; default: if without inertia",
+    )
+    command.add_argument(
+        "--repair-inertia",
+        action="store_true",
+        help="of a URDF, replace inertias that no body can have by the nearest possible ones",
+    )
 
 
 def _prepare_jax() -> None:

@@ -25,7 +25,13 @@ CHUNK = 50
 
 def run(args: argparse.Namespace) -> int:
     """Simulate, report, write the animation; exit code 1 if a step did not converge."""
-    model = load(args.file, args.timestep, ignore=args.ignore)
+    model = load(
+        args.file,
+        args.timestep,
+        ignore=args.ignore,
+        root=args.root,
+        repair_inertia=args.repair_inertia,
+    )
     for note in model.topology.notes:
         print(f"note: {note}")
     steps = round(args.seconds / float(model.timestep))

@@ -1,26 +1,49 @@
-"""Actuators: motor, position and velocity on hinge and slide joints."""
+"""Actuators: motors and affine servos on joints, fixed tendons and sites."""
+
+import dataclasses
 
 import mujoco
 import numpy as np
 
 from dojo.loaders.findings import Findings
+from dojo.loaders.links import Links, Pose, identity
 from dojo.loaders.names import actuator_name
+from dojo.loaders.tendons import Tendons
 from dojo.loaders.unsupported import disabled
 from dojo.model.topology import Actuators
 
+_TRN = mujoco.mjtTrn
+_JOINT, _IN_PARENT, _TENDON, _SITE = (
+    int(t)
+    for t in (
+        _TRN.mjTRN_JOINT,
+        _TRN.mjTRN_JOINTINPARENT,
+        _TRN.mjTRN_TENDON,
+        _TRN.mjTRN_SITE,
+    )
+)
 _SCALAR = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
-_ON_JOINT = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
-
+_FIXED_OR_AFFINE = (int(mujoco.mjtGain.mjGAIN_FIXED), int(mujoco.mjtGain.mjGAIN_AFFINE))
 _CONSTANT_OR_AFFINE = (int(mujoco.mjtBias.mjBIAS_NONE), int(mujoco.mjtBias.mjBIAS_AFFINE))
 
 
+@dataclasses.dataclass(frozen=True)
+class ReadActuators:
+    """The actuators that are simulated."""
+
+    table: Actuators
+    names: tuple[str, ...]
+    index: np.ndarray  # (nu,) MuJoCo's
+    parameters: dict[str, np.ndarray]
+
+
 def read_actuators(
-    m: mujoco.MjModel, found: Findings
-) -> tuple[Actuators, tuple[str, ...], np.ndarray, dict[str, np.ndarray]]:
-    """The supported actuators with names, MuJoCo's indices, parameters; refuses the others."""
+    m: mujoco.MjModel, links: Links, tendons: Tendons, found: Findings
+) -> ReadActuators:
+    """The supported actuators; refuses the others."""
     keep = []
     for i in range(m.nu):
-        reason = _refusal(m, i)
+        reason = _refusal(m, tendons, i)
         if reason:
             found.refuse("actuator", f"{actuator_name(m, i)} ({reason})")
         else:
@@ -29,20 +52,41 @@ def read_actuators(
     k = np.array(keep, dtype=int)
     on = _enabled(m)[k]
     bias = np.where((m.actuator_biastype[k] != 0)[:, None], m.actuator_biasprm[k, :3], 0.0)
+    affine = m.actuator_gaintype[k] == int(mujoco.mjtGain.mjGAIN_AFFINE)
+    gain = m.actuator_gainprm[k, :3] * np.stack([np.ones(len(k)), affine, affine], axis=1)
     limited = m.actuator_ctrllimited[k].astype(bool) & clamp
+    kinds, ends = m.actuator_trntype[k], m.actuator_trnid[k, 0]
+    sites = [
+        _site(m, links, int(s)) if t == _SITE else (-2, identity())
+        for t, s in zip(kinds, ends, strict=True)
+    ]
     table = Actuators(
-        joint=m.actuator_trnid[k, 0].copy(),
+        joint=np.where((kinds == _JOINT) | (kinds == _IN_PARENT), ends, -1),
+        tendon=np.array(
+            [tendons.index[e] if t == _TENDON else -1 for t, e in zip(kinds, ends, strict=True)],
+            dtype=int,
+        ),
+        site_link=np.array([link for link, _ in sites], dtype=int),
         ctrl_limited=limited,
         force_limited=m.actuator_forcelimited[k].astype(bool),
     )
     parameters = {
-        "actuator_gear": m.actuator_gear[k, 0].copy(),
-        "actuator_gain": m.actuator_gainprm[k, 0] * on,
+        "actuator_gear": m.actuator_gear[k].reshape(-1, 6).copy(),
+        "actuator_pos": np.array([pose.pos for _, pose in sites]).reshape(-1, 3),
+        "actuator_quat": np.array([pose.quat for _, pose in sites]).reshape(-1, 4),
+        "actuator_gain": gain * on[:, None],
         "actuator_bias": bias * on[:, None],
         "actuator_ctrl_range": m.actuator_ctrlrange[k] * limited[:, None],
         "actuator_force_range": m.actuator_forcerange[k] * table.force_limited[:, None],
     }
-    return table, tuple(actuator_name(m, i) for i in keep), k, parameters
+    return ReadActuators(table, tuple(actuator_name(m, i) for i in keep), k, parameters)
+
+
+def _site(m: mujoco.MjModel, links: Links, site: int) -> tuple[int, Pose]:
+    """The link that carries a site, and the site's pose in it."""
+    body = int(m.site_bodyid[site])
+    pose = links.body_pose[body] @ Pose(m.site_pos[site], m.site_quat[site])
+    return int(links.body_link[body]), pose
 
 
 def _enabled(m: mujoco.MjModel) -> np.ndarray:
@@ -53,17 +97,15 @@ def _enabled(m: mujoco.MjModel) -> np.ndarray:
     return np.array([0.0 if g >= 0 and groups >> int(g) & 1 else 1.0 for g in m.actuator_group])
 
 
-def _refusal(m: mujoco.MjModel, i: int) -> str:
+def _refusal(m: mujoco.MjModel, tendons: Tendons, i: int) -> str:
     """Why actuator i is not supported, or nothing."""
-    if int(m.actuator_trntype[i]) not in _ON_JOINT:
-        name = mujoco.mjtTrn(m.actuator_trntype[i]).name.removeprefix("mjTRN_").lower()
-        return f"{name} transmission"
-    if int(m.jnt_type[m.actuator_trnid[i, 0]]) not in _SCALAR:
-        return "on a free or ball joint"
+    reason = _transmission_refusal(m, tendons, i)
+    if reason:
+        return reason
     if int(m.actuator_dyntype[i]) != int(mujoco.mjtDyn.mjDYN_NONE):
         return "activation dynamics"
-    if int(m.actuator_gaintype[i]) != int(mujoco.mjtGain.mjGAIN_FIXED):
-        return "gain not constant"
+    if int(m.actuator_gaintype[i]) not in _FIXED_OR_AFFINE:
+        return "gain not affine"
     if int(m.actuator_biastype[i]) not in _CONSTANT_OR_AFFINE:
         return "bias not affine"
     # Absent from older MuJoCo releases.
@@ -76,3 +118,15 @@ def _refusal(m: mujoco.MjModel, i: int) -> str:
         if np.any(getattr(m, field, np.zeros(m.nu))[i]):
             return field.removeprefix("actuator_")
     return ""
+
+
+def _transmission_refusal(m: mujoco.MjModel, tendons: Tendons, i: int) -> str:
+    kind, (end, reference) = int(m.actuator_trntype[i]), m.actuator_trnid[i]
+    if kind in (_JOINT, _IN_PARENT):
+        wide = int(m.jnt_type[end]) not in _SCALAR
+        return "in the parent's frame of a free or ball joint" if wide and kind != _JOINT else ""
+    if kind == _TENDON:
+        return "on a spatial tendon" if tendons.index[end] < 0 else ""
+    if kind == _SITE:
+        return "at a site with a reference site" if reference >= 0 else ""
+    return f"{_TRN(kind).name.removeprefix('mjTRN_').lower()} transmission"

@@ -88,6 +88,7 @@ def read_links(m: mujoco.MjModel, found: Findings) -> Links:
         )
     kinds = tuple(_KINDS[int(t)] for t in m.jnt_type)
     parameters = _joint_parameters(m, kinds) | _inertial_parameters(m, body_link, body_pose)
+    parameters["link_gravcomp"] = _gravcomp(m, body_link, found)
     parameters["link_pos"] = np.array([p.pos for p in rest]).reshape(-1, 3)
     parameters["link_quat"] = np.array([p.quat for p in rest]).reshape(-1, 4)
     names = tuple(joint_name(m, j) for j in range(m.njnt))
@@ -134,6 +135,22 @@ def _inertial_parameters(
     steiner = np.einsum("i,ij,ij->i", mass, com, com)[:, None, None] * np.eye(3)
     steiner -= np.einsum("i,ij,ik->ijk", mass, com, com)
     return {"link_mass": mass, "link_com": com, "link_inertia": about_origin - steiner}
+
+
+def _gravcomp(m: mujoco.MjModel, body_link: np.ndarray, found: Findings) -> np.ndarray:
+    """Share of each link's weight that is carried, (nl,)."""
+    share = np.zeros(m.njnt)
+    for link in range(m.njnt):
+        bodies = np.flatnonzero(body_link == link)
+        mass, carried = m.body_mass[bodies], m.body_gravcomp[bodies]
+        if np.any(carried):
+            share[link] = mass @ carried / max(mass.sum(), np.finfo(float).tiny)
+        if len(np.unique(carried[mass > 0])) > 1:
+            found.note(
+                f"gravcomp of the merged bodies {listing([body_name(m, int(b)) for b in bodies])} "
+                "differs: their mean, at the common centre of mass"
+            )
+    return share
 
 
 def check_mass_matrix(m: mujoco.MjModel, source: str) -> None:

@@ -11,12 +11,15 @@ from jax.typing import DTypeLike
 from dojo.loaders.actuators import read_actuators
 from dojo.loaders.contacts import read_contacts
 from dojo.loaders.decomposition import Decompose, decomposed
+from dojo.loaders.equality import read_equalities
 from dojo.loaders.findings import Findings, normalize_ignore
 from dojo.loaders.geoms import read_geoms
 from dojo.loaders.links import check_mass_matrix, read_links
 from dojo.loaders.restitution import Restitution, read_restitution
 from dojo.loaders.source import Source, compiled, read_source, source_text
+from dojo.loaders.tendons import read_tendons
 from dojo.loaders.unsupported import disabled, find_unsupported
+from dojo.loaders.urdf import Root
 from dojo.model.errors import ModelError
 from dojo.model.model import Model, check_values
 from dojo.model.topology import Keyframe, Topology
@@ -33,6 +36,8 @@ def load(
     restitution: Restitution | None = None,
     contact_budget: int | None = None,
     decompose: Decompose = (),
+    root: Root | None = None,
+    repair_inertia: bool = False,
 ) -> Model:
     """Load a robot from an MJCF or URDF file, an XML string, or a `mujoco.MjSpec`.
 
@@ -50,17 +55,26 @@ def load(
             {geom name: concavity left to each piece, 0.01 to 1 of the mesh's size; default 0.05}.
             Needs coacd (`pip install 'dojo-sim[decomposition]'`). Other meshes collide by their
             convex hull; a note names those that are not convex.
+        root: of a URDF, whether its root link is "fixed" to the world or "floating"; default: it
+            floats if it, or what is fixed to it, has inertia and it is not called world; a note
+            says so.
+        repair_inertia: of a URDF, whether inertias that no body can have become the nearest ones
+            that one can.
 
     Raises:
         ModelError: the file is missing, malformed or unphysical; says what to change.
         UnsupportedFeature: the file uses what the engine does not simulate yet.
+        ValueError: an argument that is none of those above.
     """
     found = Findings(normalize_ignore(ignore))
-    m, name = _compiled(source, decompose, found)
+    spec, name = read_source(source, root, repair_inertia, found)
+    m = _compiled(spec, name, decompose, found)
     find_unsupported(m, found)
     links = read_links(m, found)
     geoms = read_geoms(m, links, found)
-    actuators, actuator_names, kept, actuator_parameters = read_actuators(m, found)
+    equalities, equality_parameters = read_equalities(m, links, name, found)
+    tendons = read_tendons(m, name, found)
+    actuators = read_actuators(m, links, tendons, found)
     budget = _budget(contact_budget, len(links.kinds))
     contacts, hulls, contact_parameters = read_contacts(m, geoms, budget, found)
     bounce = read_restitution(m, geoms, source_text(source), restitution, found)
@@ -75,8 +89,11 @@ def load(
         limited=limited,
         force_limited_joints=force_limited,
         dry_dofs=dry_dofs,
-        actuators=actuators,
-        actuator_names=actuator_names,
+        equalities=equalities,
+        tendon_names=tendons.names,
+        limited_tendons=tendons.limited,
+        actuators=actuators.table,
+        actuator_names=actuators.names,
         geom_kind=geoms.kinds,
         geom_names=geoms.names,
         geom_link=geoms.link,
@@ -88,7 +105,7 @@ def load(
         contacts=contacts,
         restitution=bool(np.any(bounce)),
         margins=bool(np.any(m.pair_margin) or np.any(geoms.parameters["geom_margin"])),
-        keyframes=_keyframes(m, kept),
+        keyframes=_keyframes(m, actuators.index),
         notes=tuple(found.notes),
         source=name,
     )
@@ -98,7 +115,9 @@ def load(
         "gravity": np.zeros(3) if gravity_off else m.opt.gravity.copy(),
         **links.parameters,
         **geoms.parameters,
-        **actuator_parameters,
+        **equality_parameters,
+        **tendons.parameters,
+        **actuators.parameters,
         **contact_parameters,
         "geom_restitution": bounce,
         **ranges,
@@ -106,19 +125,20 @@ def load(
     return _model(topology, parameters, dtype)
 
 
-def _compiled(source: Source, decompose: Decompose, found: Findings) -> tuple[mujoco.MjModel, str]:
-    """MuJoCo's compiled model of something that moves and has mass, and a name for messages."""
-    spec, name = read_source(source)
+def _compiled(
+    spec: mujoco.MjSpec, name: str, decompose: Decompose, found: Findings
+) -> mujoco.MjModel:
+    """MuJoCo's compiled model of something that moves and has mass."""
     m = compiled(spec, name)
     if decompose:
         m = decomposed(spec, m, decompose, name, found)
     if m.njnt == 0:
         raise ModelError(
-            f"{name}: nothing moves, the file has no joints. A URDF's root link is welded to the "
-            "world; add a joint (in MJCF <freejoint/>) to the body that should move."
+            f"{name}: nothing moves, the file has no joints. Add one (in MJCF <freejoint/>) to the "
+            "body that should move; of a URDF, let the root float: dojo.load(..., root='floating')."
         )
     check_mass_matrix(m, name)
-    return m, name
+    return m
 
 
 def _budget(asked: int | None, links: int) -> int:

@@ -4,7 +4,6 @@ MJCF has none. URDF files write it as <link><contact><restitution value="0.5"/><
 (a convention of Bullet), which MuJoCo's compiler drops.
 """
 
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 
 import mujoco
@@ -13,6 +12,7 @@ import numpy as np
 from dojo.loaders.findings import Findings
 from dojo.loaders.geoms import Geoms
 from dojo.loaders.names import body_name
+from dojo.loaders.urdf import parsed
 from dojo.model.errors import ModelError, close_matches
 
 Restitution = float | Mapping[str, float]
@@ -51,8 +51,8 @@ def _urdf_links(text: str) -> dict[str, float]:
     """Restitution of the links of a URDF file that have one."""
     if "<restitution" not in text:
         return {}
-    root = ElementTree.fromstring(text)
-    links = root.iterfind("link") if root.tag == "robot" else ()
+    robot = parsed(text)
+    links = robot.iterfind("link") if robot is not None and robot.tag == "robot" else ()
     tags = [(link.get("name", ""), link.find("contact/restitution")) for link in links]
     return {
         name: _number(f"restitution of link {name}", tag.get("value"))

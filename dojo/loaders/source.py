@@ -9,6 +9,8 @@ from typing import TypeAlias
 
 import mujoco
 
+from dojo.loaders.findings import Findings
+from dojo.loaders.urdf import Root, is_urdf, prepared
 from dojo.model.errors import ModelError
 
 _REMEDIES = {
@@ -32,18 +34,24 @@ _REMEDIES = {
 Source: TypeAlias = str | os.PathLike[str] | mujoco.MjSpec
 
 
-def read_source(source: Source) -> tuple[mujoco.MjSpec, str]:
-    """MuJoCo's editable form of a model, and a name for messages.
+def read_source(
+    source: Source, root: Root | None, repair_inertia: bool, found: Findings
+) -> tuple[mujoco.MjSpec, str]:
+    """MuJoCo's editable form of a model, and a name for messages; `root` and repair of URDFs.
 
     Raises:
         ModelError: missing file, malformed XML.
+        ValueError: `root` of what is not a URDF.
     """
+    _check_root(root, source)
     if isinstance(source, mujoco.MjSpec):
         # The caller's own stays as it is.
         return source.copy(), "<MjSpec>"
     text = os.fspath(source)
     if text.lstrip().startswith("<"):
         name = "<XML string>"
+        if is_urdf(text):
+            return _from_urdf(text, Path.cwd(), name, root, repair_inertia, found), name
         with _explaining(name):
             return mujoco.MjSpec.from_string(text), name
     path = Path(text)
@@ -53,8 +61,29 @@ def read_source(source: Source) -> tuple[mujoco.MjSpec, str]:
             f"{path}: {kind} (working directory {Path.cwd()}). Give the path of an MJCF or URDF "
             "file, or its XML as a string."
         )
+    text = source_text(source)
+    if is_urdf(text):
+        return _from_urdf(text, path.parent, str(path), root, repair_inertia, found), str(path)
     with _explaining(str(path)):
         return mujoco.MjSpec.from_file(str(path)), str(path)
+
+
+def _check_root(root: Root | None, source: Source) -> None:
+    if root not in (None, "fixed", "floating"):
+        raise ValueError(f"load(root={root!r}): must be 'fixed', 'floating' or None.")
+    urdf = not isinstance(source, mujoco.MjSpec) and is_urdf(source_text(source))
+    if root is not None and not urdf:
+        raise ValueError(
+            f"load(root={root!r}): is for URDF files. In MJCF a <freejoint/> lets a body float."
+        )
+
+
+def _from_urdf(
+    text: str, folder: Path, name: str, root: Root | None, repair: bool, found: Findings
+) -> mujoco.MjSpec:
+    urdf = prepared(text, folder, name, root, repair, found)
+    with _explaining(name):
+        return mujoco.MjSpec.from_string(urdf.text, assets=urdf.assets)
 
 
 def compiled(spec: mujoco.MjSpec, name: str) -> mujoco.MjModel:
@@ -79,11 +108,14 @@ def _explaining(name: str) -> Iterator[None]:
 
 
 def source_text(source: Source) -> str:
-    """The XML of a path or string that compiled; empty where there is none."""
+    """The XML of a path or string; empty where there is none."""
     if isinstance(source, mujoco.MjSpec):
         return ""
     text = os.fspath(source)
-    return text if text.lstrip().startswith("<") else Path(text).read_text(errors="replace")
+    if text.lstrip().startswith("<"):
+        return text
+    path = Path(text)
+    return path.read_text(errors="replace") if path.is_file() else ""
 
 
 def _explained(name: str, error: Exception) -> ModelError:

@@ -4,7 +4,7 @@ import mujoco
 import numpy as np
 
 from dojo.loaders.findings import Findings, listing
-from dojo.loaders.names import body_name, element_name, joint_name
+from dojo.loaders.names import body_name, joint_name
 
 _DISABLE = mujoco.mjtDisableBit
 
@@ -17,7 +17,6 @@ def disabled(m: mujoco.MjModel, bit: mujoco.mjtDisableBit) -> bool:
 def find_unsupported(m: mujoco.MjModel, found: Findings) -> None:
     """Record what cannot be simulated and what is approximated."""
     _joints(m, found)
-    _constraints(m, found)
     _bodies(m, found)
     _notes(m, found)
 
@@ -36,30 +35,9 @@ def _joints(m: mujoco.MjModel, found: Findings) -> None:
             found.refuse("polynomial", field)
 
 
-def _constraints(m: mujoco.MjModel, found: Findings) -> None:
-    if m.neq and not disabled(m, _DISABLE.mjDSBL_EQUALITY):
-        kinds = [mujoco.mjtEq(t).name.removeprefix("mjEQ_").lower() for t in m.eq_type]
-        found.refuse("equality", listing([f"{k} {i}" for i, k in enumerate(kinds)]))
-    acting = [
-        element_name(m, mujoco.mjtObj.mjOBJ_TENDON, t)
-        for t in range(m.ntendon)
-        if m.tendon_limited[t]
-        or m.tendon_stiffness[t]
-        or m.tendon_damping[t]
-        or m.tendon_frictionloss[t]
-        or m.tendon_armature[t]
-    ]
-    if acting:
-        found.refuse("tendon", listing(acting))
-    elif m.ntendon:
-        found.note(f"{m.ntendon} tendons without limit, spring, damper or friction: no effect")
-
-
 def _bodies(m: mujoco.MjModel, found: Findings) -> None:
     if m.nmocap:
         found.refuse("mocap", _body_names(m, m.body_mocapid >= 0))
-    if np.any(m.body_gravcomp):
-        found.refuse("gravcomp", _body_names(m, m.body_gravcomp))
     if m.opt.density or m.opt.viscosity:
         found.refuse("fluid", f"density {m.opt.density:g}, viscosity {m.opt.viscosity:g}")
     if m.nflex:

@@ -18,7 +18,7 @@ class Model:
     """A robot and its surroundings.
 
     Every array field is a differentiable parameter that `replace` accepts; `topology` is static.
-    Counts: nl links (one joint each), nq, nv, nu, ng geoms, nlimit limited joints.
+    Counts: nl links (one joint each), nq, nv, nu, ng geoms, nt tendons.
     """
 
     topology: Topology = dataclasses.field(metadata={"static": True})
@@ -27,18 +27,28 @@ class Model:
     link_mass: Array  # (nl,) [kg]
     link_com: Array  # (nl, 3) [m], centre of mass in the link frame
     link_inertia: Array  # (nl, 3, 3) [kg m2], about the centre of mass, link axes
+    link_gravcomp: Array  # (nl,) share of the weight that is carried at the centre of mass
     link_pos: Array  # (nl, 3) [m], joint frame at rest in the parent link
     link_quat: Array  # (nl, 4), its orientation
     joint_axis: Array  # (nl, 3) unit axis of hinge and slide, link frame
     joint_anchor: Array  # (nl, 3) [m] hinge and ball centre, link frame
     joint_ref: Array  # (nl,) [rad or m] value of q at rest, hinge and slide
-    joint_range: Array  # (nlimit, 2) [rad or m]
+    joint_range: Array  # (k, 2) [rad or m], see topology.limited
     joint_force_range: Array  # (k, 2) [N m or N], see topology.force_limited_joints
     joint_stiffness: Array  # (nl,) [N m/rad or N/m]
     spring_ref: Array  # (nq,) configuration of the relaxed springs
     dof_damping: Array  # (nv,) [N m s/rad or N s/m]
     dof_armature: Array  # (nv,) [kg m2 or kg]
     dof_frictionloss: Array  # (nv,) [N m or N] dry friction, zero but for topology.dry_dofs
+    # Of the frames that equality constraints join, see topology.equalities: in the first link, in
+    # the second.
+    equality_pos: Array  # (n, 2, 3) [m]
+    equality_quat: Array  # (n, 2, 4)
+    # Couplings: of two sums of joint positions l = coefficients . q - offset, the first is a
+    # polynomial of the second, lowest power first.
+    coupling_coefficients: Array  # (k, 2, nv), zero but for hinges and slides
+    coupling_offset: Array  # (k, 2) [rad or m]
+    coupling_polynomial: Array  # (k, 5)
     geom_pos: Array  # (ng, 3) [m], in the link (or world) frame
     geom_quat: Array  # (ng, 4)
     geom_size: Array  # (ng, 3) [m], MuJoCo's conventions
@@ -50,9 +60,17 @@ class Model:
     pair_margin: Array  # (npair,) [m] likewise, of explicit pairs
     mesh_vertices: Array  # (k, 3) [m], hull corners that collide, in their geom's frame
     hfield_heights: Array  # (k,) [m] of the points of height fields, see topology.geom_hfield
-    actuator_gear: Array  # (nu,)
-    actuator_gain: Array  # (nu,) force per unit of control
-    actuator_bias: Array  # (nu, 3) force: constant, per length, per velocity
+    # Tendons: sums of hinge and slide positions.
+    tendon_coefficients: Array  # (nt, nv), zero but for hinges and slides
+    tendon_range: Array  # (k, 2) [m], see topology.limited_tendons
+    tendon_stiffness: Array  # (nt,) [N/m]
+    tendon_springlength: Array  # (nt, 2) [m] lengths between which the spring is slack
+    tendon_damping: Array  # (nt,) [N s/m]
+    actuator_gear: Array  # (nu, 6), the first for joints and tendons; force and torque at sites
+    actuator_pos: Array  # (nu, 3) [m] of the site in its link
+    actuator_quat: Array  # (nu, 4) its orientation
+    actuator_gain: Array  # (nu, 3) force per unit of control: constant, per length, per velocity
+    actuator_bias: Array  # (nu, 3) force: likewise
     actuator_ctrl_range: Array  # (nu, 2), zero where unlimited
     actuator_force_range: Array  # (nu, 2), zero where unlimited
     q_rest: Array  # (nq,) the file's rest configuration
@@ -124,6 +142,8 @@ _NOT_NEGATIVE = (
     "dof_damping",
     "dof_armature",
     "dof_frictionloss",
+    "tendon_stiffness",
+    "tendon_damping",
 )
 _SHARE = ("geom_restitution",)
 _WITH_MARGINS = 'Give a geom that collides a margin in the file, e.g. <geom margin="1e-3"/>.'

@@ -158,11 +158,33 @@ class ContactGroup(ContentHashed):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Actuators(ContentHashed):
-    """Actuators on scalar joints."""
+    """What actuators act on: a joint, a tendon or a site."""
 
-    joint: np.ndarray  # (nu,) joint index
+    joint: np.ndarray  # (nu,) joint index, -1 if none
+    tendon: np.ndarray  # (nu,) tendon index, -1 if none
+    site_link: np.ndarray  # (nu,) link of the site, -1 the world, -2 if none
     ctrl_limited: np.ndarray  # (nu,) bool
     force_limited: np.ndarray  # (nu,) bool
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Equalities(ContentHashed):
+    """Equality constraints: frames of two links that coincide, and couplings of scalar joints."""
+
+    names: tuple[str, ...]  # of the joined frames, then of the couplings
+    # (n,) each: the links that carry the frames, -1 the world, and whether the frames share their
+    # orientation (weld) or their origin alone (connect).
+    first: np.ndarray
+    second: np.ndarray
+    welded: np.ndarray
+
+    @property
+    def couplings(self) -> int:
+        """Number of couplings."""
+        return len(self.names) - len(self.first)
+
+    def __len__(self) -> int:
+        return 3 * len(self.first) + 3 * int(self.welded.sum()) + self.couplings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,6 +208,9 @@ class Topology(ContentHashed):
     limited: np.ndarray  # (nlimit,) scalar joints with limits
     force_limited_joints: np.ndarray  # (k,) scalar joints whose actuator force is limited
     dry_dofs: np.ndarray  # (nd,) degrees of freedom with dry friction (frictionloss)
+    equalities: Equalities
+    tendon_names: tuple[str, ...]
+    limited_tendons: np.ndarray  # (ntlimit,) tendons with limits
     actuators: Actuators
     actuator_names: tuple[str, ...]
     geom_kind: tuple[GeomKind, ...]
@@ -207,6 +232,16 @@ class Topology(ContentHashed):
     def nl(self) -> int:
         """Number of links (and of joints)."""
         return len(self.joint_kind)
+
+    @property
+    def ne(self) -> int:
+        """Number of rows of the equality constraints."""
+        return len(self.equalities)
+
+    @property
+    def nlimit(self) -> int:
+        """Number of limited joints and tendons."""
+        return len(self.limited) + len(self.limited_tendons)
 
     @property
     def nc(self) -> int:

@@ -1,6 +1,6 @@
 """Forces of a step: gravity, springs, dampers, actuators, external wrenches.
 
-All but the momentum terms enter the balance as an impulse linear in v: `constant - drag v`.
+All but the momentum terms enter the balance as an impulse linear in v.
 Potentials are taken at q_k (symplectic), damping and servo terms at the end of the step
 (dissipative at any stiffness), and so are springs too stiff for the timestep.
 """
@@ -13,24 +13,40 @@ import numpy as np
 from jax import Array
 
 from dojo.math import rotations
-from dojo.math.vectors import at_least, contract, cross, dot
+from dojo.math.vectors import add_diagonal, at_least, contract, cross, dot
 from dojo.model.layout import assemble, layout, take
 from dojo.model.model import Model
 from dojo.model.topology import Topology
 from dojo.physics.inertia import link_inertia
+from dojo.physics.kinematics import Frames
+from dojo.physics.transmission import lengths, tendon_lengths, transmissions, wide_rows
 
 # Symplectic Euler is stable below h^2 k / m = 4; well before that its energy swings visibly.
 STIFF_SPRING = 0.25
 
 
 class Impulse(NamedTuple):
-    """Generalized impulse `constant - drag v` over a step."""
+    """Generalized impulse `constant - drag v - rows^T (resistance rows v)` over a step."""
 
     constant: Array  # (nv,)
     drag: Array  # (nv,)
+    rows: Array  # (k, nv) of tendons, and of actuators on more than one degree of freedom
+    resistance: Array  # (k,)
 
-    def __add__(self, other: "Impulse") -> "Impulse":  # type: ignore[override]
-        return Impulse(self.constant + other.constant, self.drag + other.drag)
+    def resisted(self, v: Array) -> Array:
+        """What it takes from the constant at v, (nv,)."""
+        taken = self.drag * v
+        if not len(self.rows):
+            return taken
+        return taken + contract(self.resistance * contract(self.rows, v), self.rows)
+
+    def added_to(self, matrix: Array, least: float = -jnp.inf) -> Array:
+        """The matrix (nv, nv) and the derivative of `resisted`, coefficients at least `least`."""
+        matrix = add_diagonal(matrix, jnp.maximum(self.drag, least))
+        if not len(self.rows):
+            return matrix
+        weighed = jnp.maximum(self.resistance, least)[:, None] * self.rows
+        return matrix + contract(self.rows.T, weighed)
 
 
 def external_impulse(model: Model, center: Array, wrench: Array | None) -> Array:
@@ -38,22 +54,62 @@ def external_impulse(model: Model, center: Array, wrench: Array | None) -> Array
 
     Spatial, about the world origin: (6, nl).
     """
-    force = model.link_mass * model.gravity[:, None]
+    force = model.link_mass * (1.0 - model.link_gravcomp) * model.gravity[:, None]
     torque = jnp.zeros_like(force)
     if wrench is not None:
         force, torque = force + wrench[:, :3].T, wrench[:, 3:].T
     return model.timestep * jnp.concatenate([torque + cross(center, force), force])
 
 
-def passive_impulse(model: Model, q: Array, inertia: Array) -> Impulse:
-    """Springs and dampers; `inertia` (nv,) is the diagonal of the mass matrix."""
+def joint_impulse(
+    model: Model, q: Array, v: Array, u: Array, inertia: Array, frames: Frames, axes: Array
+) -> Impulse:
+    """Springs, dampers and actuators, of joints and tendons.
+
+    `inertia` (nv,) is the diagonal of the mass matrix; frames and motion axes are those at q.
+    """
+    constant, drag = _passive(model, q, inertia)
+    t = model.topology
+    tendons, wide = model.tendon_coefficients, transmissions(t).wide
+    rows = wide_rows(model, frames, axes) if len(wide) else tendons[:0]
+    driven, driven_drag, pulled, pulled_drag = _actuated(model, q, v, u, inertia, rows)
+    spring, spring_drag = _tendon_springs(model, q, inertia)
+    every = jnp.concatenate([tendons, rows])
+    constant = constant + driven
+    if len(every):
+        constant = constant + contract(jnp.concatenate([spring, pulled]), every)
+    return Impulse(constant, drag + driven_drag, every, jnp.concatenate([spring_drag, pulled_drag]))
+
+
+def _passive(model: Model, q: Array, inertia: Array) -> tuple[Array, Array]:
+    """Impulse and drag of the joints' springs and dampers, (nv,) each."""
     h = model.timestep
     stiffness, stretch = _springs(model, q)
     # The stretch at the end of the step is that of its start plus h v: exact for scalars; for
     # rotations the spring's Hessian is at most k at any angle, so the drag h^2 k is enough.
     stiff = h * h * stiffness >= STIFF_SPRING * _felt(model, inertia)
     drag = h * model.dof_damping + jnp.where(stiff, h * h * stiffness, 0.0)
-    return Impulse(-h * stiffness * stretch, drag)
+    return -h * stiffness * stretch, drag
+
+
+def _tendon_springs(model: Model, q: Array, inertia: Array) -> tuple[Array, Array]:
+    """Impulse and drag along the tendons, (nt,) each."""
+    h, k = model.timestep, model.tendon_stiffness
+    stretch = tendon_stretch(model, q)
+    stiff = h * h * k * _mobility(model.tendon_coefficients, inertia) >= STIFF_SPRING
+    drag = h * model.tendon_damping + jnp.where(stiff & (stretch != 0), h * h * k, 0.0)
+    return -h * k * stretch, drag
+
+
+def tendon_stretch(model: Model, q: Array) -> Array:
+    """Lengths beyond those between which the springs are slack, (nt,) [m]."""
+    length, slack = tendon_lengths(model, q), model.tendon_springlength
+    return length - jnp.clip(length, slack[:, 0], slack[:, 1])
+
+
+def _mobility(rows: Array, inertia: Array) -> Array:
+    """What rows (k, nv) move per unit of impulse, the degrees of freedom uncoupled: (k,)."""
+    return contract(rows * rows, 1.0 / inertia)
 
 
 def _felt(model: Model, inertia: Array) -> Array:
@@ -96,54 +152,58 @@ def _springs(model: Model, q: Array) -> tuple[Array, Array]:
 def spring_energy(model: Model, q: Array) -> Array:
     """Potential energy of the springs [J]."""
     stiffness, stretch = _springs(model, q)
-    return 0.5 * jnp.sum(stiffness * stretch * stretch)
+    tendons = model.tendon_stiffness * tendon_stretch(model, q) ** 2
+    return 0.5 * (jnp.sum(stiffness * stretch * stretch) + jnp.sum(tendons))
 
 
-def actuator_impulse(model: Model, q: Array, v: Array, u: Array, inertia: Array) -> Impulse:
-    """Actuators: gain u + bias, affine in the length and speed at the end of the step.
+def _actuated(
+    model: Model, q: Array, v: Array, u: Array, inertia: Array, rows: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Actuators: gain u + bias, both affine in the length and speed at the end of the step.
 
     A force limit is a case decided at the start, by the force predicted with the diagonal
     inertia: beyond it the force is constant at the limit, within it affine.
+
+    Returns: impulse and drag on the degrees of freedom, (nv,) each, of actuators on scalar joints;
+    likewise along the rows (k, nv) of the others, (k,) each.
     """
-    t, h = model.topology, model.timestep
+    t, h, of = model.topology, model.timestep, transmissions(model.topology)
+    none, wide = jnp.zeros(model.nv, model.dtype), of.wide
     if not model.nu:
-        zero = jnp.zeros(model.nv, model.dtype)
-        return Impulse(zero, zero)
-    dof, position = t.v_start[t.actuators.joint], t.q_start[t.actuators.joint]
-    gear, bias = model.actuator_gear, model.actuator_bias.T
-    control = clip_control(model, u)
-    force = model.actuator_gain * control + bias[0] + bias[1] * gear * take(q, position)
-    slope = -gear * (h * bias[1] + bias[2])
+        return none, none, none[:0], none[:0]
+    dof = t.v_start[t.actuators.joint[of.scalar]]
+    gear = model.actuator_gear[of.scalar, 0]
+    constant, by_length, by_speed = (
+        model.actuator_gain.T * clip_control(model, u) + model.actuator_bias.T
+    )
+    speed = assemble([(of.scalar, gear * take(v, dof)), (wide, contract(rows, v))], model.nu)
+    parts = [(of.scalar, gear * gear / take(inertia, dof)), (wide, _mobility(rows, inertia))]
+    mobility = assemble(parts, model.nu)
+    force = constant + by_length * lengths(model, q)
+    slope = -(h * by_length + by_speed)
     limits = jnp.where(
         t.actuators.force_limited[:, None],
         model.actuator_force_range,
         jnp.array([-jnp.inf, jnp.inf], model.dtype),
     )
-    force, slope = _limited(force, slope, gear, take(v, dof), take(inertia, dof), h, limits)
-    to_dof = jnp.asarray(_actuator_table(t), model.dtype)
-    total, total_slope = contract(gear * jnp.stack([force, slope]), to_dof)
+    force, slope = _limited(force, slope, mobility, speed, h, limits)
+    on_joints = jnp.stack([gear * force[of.scalar], gear * gear * slope[of.scalar]])
+    total, total_slope = contract(on_joints, jnp.asarray(_actuator_table(t), model.dtype))
     k = t.v_start[t.force_limited_joints]
     if len(k):
         joint_force, joint_slope = _limited(
-            total[k],
-            total_slope[k],
-            jnp.ones(len(k), model.dtype),
-            v[k],
-            inertia[k],
-            h,
-            model.joint_force_range,
+            total[k], total_slope[k], 1.0 / inertia[k], v[k], h, model.joint_force_range
         )
         total, total_slope = total.at[k].set(joint_force), total_slope.at[k].set(joint_slope)
-    return Impulse(h * total, h * total_slope)
+    return h * total, h * total_slope, h * force[wide], h * slope[wide]
 
 
 def _limited(
-    force: Array, slope: Array, gear: Array, v: Array, inertia: Array, h: Array, limits: Array
+    force: Array, slope: Array, mobility: Array, speed: Array, h: Array, limits: Array
 ) -> tuple[Array, Array]:
     """(force, slope) of `force - slope v`, constant where the predicted force is out of limits."""
-    damped = inertia + h * gear * slope
-    speed = (inertia * v + h * gear * force) / damped
-    predicted = force - slope * speed
+    ahead = (speed + h * mobility * force) / (1.0 + h * mobility * slope)
+    predicted = force - slope * ahead
     clipped = jnp.clip(predicted, limits[:, 0], limits[:, 1])
     saturated = clipped != predicted
     return jnp.where(saturated, clipped, force), jnp.where(saturated, 0.0, slope)
@@ -158,7 +218,8 @@ def clip_control(model: Model, u: Array) -> Array:
 
 @functools.lru_cache(maxsize=64)
 def _actuator_table(topology: Topology) -> np.ndarray:
-    """One-hot (nu, nv): the degree of freedom each actuator drives."""
-    table = np.zeros((len(topology.actuator_names), int(topology.v_start[-1])))
-    table[np.arange(len(table)), topology.v_start[topology.actuators.joint]] = 1.0
+    """One-hot (k, nv): the degree of freedom that each actuator on a scalar joint drives."""
+    joints = topology.actuators.joint[transmissions(topology).scalar]
+    table = np.zeros((len(joints), int(topology.v_start[-1])))
+    table[np.arange(len(table)), topology.v_start[joints]] = 1.0
     return table

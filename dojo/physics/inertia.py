@@ -141,7 +141,7 @@ def mass_matrix_at(model: Model, frames: Frames, axes: Array) -> Array:
 
 
 def solve_mass(model: Model, matrix: Array, rhs: Array) -> Array:
-    """Solution (nv,) of `matrix @ x = rhs`; the matrix couples what the mass matrix does."""
+    """Solution (nv, ...) of `matrix @ x = rhs`; the matrix couples what the mass matrix does."""
     table = _dofs_of_trees(model.topology)
     if table is None:
         return solve_positive(matrix, rhs)

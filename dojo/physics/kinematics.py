@@ -290,8 +290,14 @@ def forward_kinematics(model: Model, q: Array) -> Poses:
 def geom_frames(model: Model, frames: Frames, geoms: np.ndarray | Array) -> Frames:
     """World poses of geoms by their indices (k,): (3, k) and (3, 3, k)."""
     link = entries(model.topology.geom_link, geoms)
-    local_rot = rotations.to_matrix(rotations.normalize(model.geom_quat[geoms].T))
-    local = Frames.of(local_rot, model.geom_pos[geoms].T)
+    return attached(model, frames, link, model.geom_pos[geoms], model.geom_quat[geoms])
+
+
+def attached(
+    model: Model, frames: Frames, link: np.ndarray | Array, pos: Array, quat: Array
+) -> Frames:
+    """World poses of frames that links carry (-1: the world), at pos (k, 3), quat (k, 4) there."""
+    local = Frames.of(rotations.to_matrix(rotations.normalize(quat.T)), pos.T)
     if not model.topology.nl:
         return local
     if frames.pose.shape[-1] > model.topology.nl:

@@ -8,6 +8,7 @@ A contact's rows are dense, (nv,) each: products with them take a few large kern
 small ones, and a row may belong to any number of links.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -29,7 +30,8 @@ from dojo.physics.collision import (
 )
 from dojo.physics.contact_rows import ContactRows, contact_rows
 from dojo.physics.dry_friction import cones, joint_slip, on_dofs
-from dojo.physics.forces import Impulse, actuator_impulse, external_impulse, passive_impulse
+from dojo.physics.equality import Bonds, bonds, equality_rates, remaining, solve_bound, violation
+from dojo.physics.forces import Impulse, external_impulse, joint_impulse
 from dojo.physics.inertia import (
     centers_of_mass,
     joint_forces,
@@ -47,7 +49,7 @@ from dojo.physics.kinematics import (
     motion_axes,
     step_axes,
 )
-from dojo.physics.limits import limit_gap, limit_impulse, limit_rate, limit_weight
+from dojo.physics.limits import add_limits, limit_gap, limit_impulse, limit_rate
 
 # Contact impulses, kappa / gap on the central path, fade to zero between these distances [m], so
 # that what is far away changes nothing. The distance is that expected at the end of the step,
@@ -73,6 +75,9 @@ class Node(NamedTuple):
     rows: ContactRows  # of contacts: normal, then each component of friction
     weight: Array  # (nc,) 1 near, 0 far away: share of the contact impulses that acts
     gap: Array  # (nc + 2 nlimit,) contact gaps, then limit distances
+    bonds: Bonds  # equality constraints
+    multiplier: Array  # (ne,) their impulses in the unhindered step
+    remains: Array  # (ne,) violation asked for: 0, or what recovery leaves
     target: Array  # (nc + 2 nlimit,) smallest gap asked for: 0, or below it in recovery
     unhindered: Array  # (nv,) velocity of the step without contacts and limits, to first order
 
@@ -94,13 +99,19 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
     axes = motion_axes(model, maps, frames)
     mass = mass_matrix_at(model, frames, axes)
     inertia = diagonal(mass)
-    passive = passive_impulse(model, q, inertia) + actuator_impulse(model, q, v, u, inertia)
+    impulse = joint_impulse(model, q, v, u, inertia, frames, axes)
     external = external_impulse(model, centers_of_mass(model, frames), wrench)
-    constant = passive.constant + joint_forces(model, axes, external)
+    constant = impulse.constant + joint_forces(model, axes, external)
     momentum = contract(mass, v)
     # A start of searches: drag that drives could leave no factor.
-    resistance = add_diagonal(mass, jnp.maximum(passive.drag, 0.0))
-    unhindered = jax.lax.stop_gradient(solve_mass(model, resistance, momentum + constant))
+    resistance = impulse.added_to(mass, least=0.0)
+    held = bonds(model, frames, axes, q, mass)
+    recovered = model.timestep * RECOVERY_SPEED
+    remains = remaining(model, held.violation, recovered)
+    wanted = (remains - held.violation) / model.timestep
+    unhindered, multiplier = jax.lax.stop_gradient(
+        solve_bound(partial(solve_mass, model, resistance), momentum + constant, held, wanted)
+    )
     ahead = frames_ahead(model, maps, q, frames, unhindered)
     contacts = anchored(model, candidates(model), frames, ahead)
     now = touch(model, contacts, frames)
@@ -117,12 +128,15 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
         axes=axes,
         mass=mass,
         momentum=momentum,
-        impulse=Impulse(constant, passive.drag),
+        impulse=impulse._replace(constant=constant),
         contacts=contacts,
         point=point,
         rows=rows,
         weight=nearness(now.gap, model.timestep * approach),
         gap=gap,
+        bonds=held,
+        multiplier=multiplier,
+        remains=remains,
         target=jnp.minimum(0.0, gap + model.timestep * RECOVERY_SPEED),
         unhindered=unhindered,
     )
@@ -168,7 +182,8 @@ def rows_at(model: Model, contacts: Candidates, point: Array, axes: Array) -> Co
 
 def balance(model: Model, node: Node, trial: Trial, v: Array) -> Array:
     """Momentum balance without contacts, limits and dry friction: docs/theory.md."""
-    free = model.dof_armature * v - node.momentum - node.impulse.constant + node.impulse.drag * v
+    free = model.dof_armature * v - node.momentum - node.impulse.constant
+    free = free + node.impulse.resisted(v)
     return joint_forces(model, node.axes, trial.interval.momentum) + free
 
 
@@ -177,7 +192,7 @@ def pull(model: Model, node: Node, gamma: Array, b: Array) -> Array:
     nc, nf = node.weight.shape[0], node.contacts.friction.sliding.shape[0]
     impulse = jnp.concatenate([gamma[:nc], b[:, :nf].ravel()])
     on_contacts = node.rows.pulled(_weight(node, len(b)) * impulse, model.nv)
-    return on_contacts + joint_impulse(model, gamma[nc:], b[0, nf:])
+    return on_contacts + bounds_impulse(model, gamma[nc:], b[0, nf:])
 
 
 def _weight(node: Node, d: int) -> Array:
@@ -186,7 +201,7 @@ def _weight(node: Node, d: int) -> Array:
     return jnp.concatenate([node.weight, *d * [sides]])
 
 
-def joint_impulse(model: Model, limits: Array, dry: Array) -> Array:
+def bounds_impulse(model: Model, limits: Array, dry: Array) -> Array:
     """Impulses of limits (2 nlimit,) and dry friction (nd,) on their joints, (nv,)."""
     return limit_impulse(model, limits) + on_dofs(model, dry)
 
@@ -194,6 +209,11 @@ def joint_impulse(model: Model, limits: Array, dry: Array) -> Array:
 def gaps(model: Model, node: Node, trial: Trial) -> Array:
     """Contact gaps, then limit distances, above their targets: (nc + 2 nlimit,)."""
     return jnp.concatenate([trial.touch.gap, limit_gap(model, trial.q)]) - node.target
+
+
+def unmet(model: Model, node: Node, trial: Trial) -> Array:
+    """Violation of the equality constraints beside what recovery leaves, (ne,)."""
+    return violation(model, trial.frames, trial.q) - node.remains
 
 
 def slip(model: Model, node: Node, v: Array) -> Array:
@@ -209,6 +229,7 @@ class Derivative(NamedTuple):
     blocks: Array  # (6, 6, nl) d link momentum / d twist of the end pose, times h
     axes: Array  # (6, nv) twist of the end poses per unit of v, divided by h
     gap: ContactRows  # (nc) d contact gap / d v
+    equality: Array  # (ne, nv) d violation / d v
 
 
 def differentiate(model: Model, node: Node, trial: Trial, v: Array) -> Derivative:
@@ -217,7 +238,9 @@ def differentiate(model: Model, node: Node, trial: Trial, v: Array) -> Derivativ
     axes = step_axes(model, trial.axes, model.timestep * v)
     screw = screws(trial.touch.point, trial.touch.normal)
     gap = contact_rows(model, node.contacts, screw, axes)
-    return Derivative(blocks.full(), axes, gap._replace(values=model.timestep * gap.values))
+    equality = model.timestep * equality_rates(model, trial.frames, axes, trial.q)
+    gap = gap._replace(values=model.timestep * gap.values)
+    return Derivative(blocks.full(), axes, gap, equality)
 
 
 def rates(model: Model, node: Node, d: Derivative, dv: Array) -> tuple[Array, Array]:
@@ -238,9 +261,9 @@ def condensed(
     slip = own[:, nc:].reshape(len(own), *coupling.shape)
     answer = impulse_answer(node, d.gap.values, slip, (normal, coupling, tangent))
     contacts = node.rows.products(answer, model)
-    joints = limit_weight(model, model.timestep * normal[nc:])
-    joints = joints + on_dofs(model, tangent[0, 0, coupling.shape[1] :])
-    return add_diagonal(free_response(model, node, d) + contacts, joints)
+    dry = on_dofs(model, tangent[0, 0, coupling.shape[1] :])
+    matrix = add_diagonal(free_response(model, node, d) + contacts, dry)
+    return add_limits(matrix, model, model.timestep * normal[nc:])
 
 
 def impulse_answer(
@@ -263,16 +286,20 @@ def impulse_answer(
 def free_response(model: Model, node: Node, d: Derivative) -> Array:
     """d balance / d v without contacts, limits and dry friction, (nv, nv): for h -> 0, the mass."""
     momentum = joint_space(model, d.blocks, node.axes, d.axes)
-    return add_diagonal(momentum, model.dof_armature + node.impulse.drag)
+    return node.impulse.added_to(add_diagonal(momentum, model.dof_armature))
 
 
-def arrive(model: Model, node: Node, trial: Trial, v: Array, defect: Array) -> tuple[Array, Array]:
-    """The next state (q, v): momenta of the links at the end of the step.
+def arrive(
+    model: Model, node: Node, trial: Trial, v: Array, defect: Array
+) -> tuple[Array, Array, Array]:
+    """The next state (q, v), and the impulses (ne,) of equality constraints at the end.
 
-    `defect` is what the solve left of the balance; giving it back keeps momentum to rounding
-    however many steps follow.
+    Momenta of the links at the end of the step, in so far as the constraints allow them. `defect`
+    is what the solve left of the balance; giving it back keeps momentum to rounding however many
+    steps follow.
     """
     mass = mass_matrix_at(model, trial.frames, trial.axes)
     momentum = joint_forces(model, trial.axes, trial.interval.momentum)
     momentum = momentum + model.dof_armature * v - defect
-    return trial.q, solve_mass(model, mass, momentum)
+    held = bonds(model, trial.frames, trial.axes, trial.q, mass)
+    return trial.q, *solve_bound(partial(solve_mass, model, mass), momentum, held)

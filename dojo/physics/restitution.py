@@ -11,7 +11,7 @@ would spend the energy of an impact between two steps.
 """
 
 import dataclasses
-import functools
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -19,7 +19,6 @@ import numpy as np
 from jax import Array
 
 from dojo.math.vectors import (
-    add_diagonal,
     at_least,
     contract,
     eye,
@@ -31,9 +30,10 @@ from dojo.model.topology import WORLD, Topology
 from dojo.model.topology import contact_geoms as all_contact_geoms
 from dojo.physics import mechanics
 from dojo.physics.collision import Candidates, contact_geoms, contact_points, framed
+from dojo.physics.equality import bonds, effective_mobility, solve_bound
 from dojo.physics.forces import Impulse
 from dojo.physics.inertia import mass_matrix_at, solve_mass
-from dojo.physics.limits import limit_table
+from dojo.physics.limits import limit_table, tendon_rows
 from dojo.physics.mechanics import Node, Trial
 
 
@@ -62,12 +62,16 @@ def arrival(model: Model, node: Node, trial: Trial) -> Node:
     """The node at the end of a step, without forces: contacts and limits at q_{k+1}."""
     point, contacts = contact_points(trial.touch), framed(model, node.contacts, trial.touch)
     zero = jnp.zeros(model.nv, model.dtype)
+    mass = mass_matrix_at(model, trial.frames, trial.axes)
+    held = bonds(model, trial.frames, trial.axes, trial.q, mass)
     return node._replace(
         q=trial.q,
         frames=trial.frames,
         axes=trial.axes,
-        mass=mass_matrix_at(model, trial.frames, trial.axes),
-        impulse=Impulse(zero, zero),
+        mass=mass,
+        bonds=held,
+        multiplier=jnp.zeros_like(node.multiplier),
+        impulse=Impulse(zero, zero, jnp.zeros((0, model.nv), model.dtype), zero[:0]),
         point=point,
         contacts=contacts,
         rows=mechanics.rows_at(model, contacts, point, trial.axes),
@@ -79,16 +83,22 @@ def arrival(model: Model, node: Node, trial: Trial) -> Node:
 def taken_back(model: Model, node: Node, end: Node, v: Array, gamma: Array, b: Array) -> Array:
     """Velocity v (nv,) at the end of a step without these impulses of its contacts and limits."""
     impulse = mechanics.pull(model, node, gamma, b)
-    return v - solve_mass(model, end.mass, impulse)
+    change, _ = solve_bound(partial(solve_mass, model, end.mass), impulse, end.bonds)
+    return v - change
 
 
 def effective_mass(model: Model, at: Node) -> Array:
     """What resists each row, 1 / (n M^-1 n^T): (nc + 2 nlimit,) [kg or kg m2]."""
     limits = eye(model.dtype, model.nv)[:, limit_table(model).dof]
     contacts = at.rows.dense(model.nv)[:, : model.topology.nc]
-    work = jnp.concatenate([contacts, limits, limits], axis=1)
+    tendons = tendon_rows(model).T
+    work = jnp.concatenate([contacts, limits, limits, tendons, tendons], axis=1)
     # Not by a solve for all rows: its derivatives take as many again for each tangent.
     inverse = inverse_positive(at.mass)
+    if model.topology.ne:
+        answers = contract(inverse, at.bonds.rows.T)
+        held = inverse_positive(effective_mobility(at.bonds, answers))
+        inverse = inverse - contract(answers, contract(held, answers.T))
     return 1.0 / at_least(jnp.sum(work * contract(inverse, work), axis=0))
 
 
@@ -103,9 +113,10 @@ def approach(model: Model, node: Node, end: Node, v: Array) -> Approach:
     In free flight along the normal, v_{k+1} = v_k - s and phi_{k+1} = phi_k + h (v_k - s): this
     keeps v_k (v_k - s) + 2 s phi_k / h exactly, and at q_{k+1} the contact stands on its surface.
     """
-    drag, nc = node.impulse.drag, node.weight.shape[0]
-    force = node.impulse.constant - drag * node.v
-    change = solve_mass(model, add_diagonal(node.mass, drag), force)
+    nc = node.weight.shape[0]
+    force = node.impulse.constant - node.impulse.resisted(node.v)
+    resistance = partial(solve_mass, model, node.impulse.added_to(node.mass))
+    change, _ = solve_bound(resistance, force, node.bonds)
     speed = normal_velocity(model, end, v)
     pressed = jnp.maximum(-normal_velocity(model, end, change), 0.0)
     fall = (node.gap - end.gap)[:nc] / model.timestep
@@ -136,17 +147,26 @@ def strikes(
     return Strikes(bounces, closed & together)
 
 
-@functools.lru_cache(maxsize=64)
+@lru_cache(maxsize=64)
 def _mechanisms(topology: Topology) -> tuple[np.ndarray, np.ndarray]:
     """A number for the mechanism of each geom, -1 for the world's, and of each limit (2 nlimit,).
 
-    Mechanisms that may touch each other count as one.
+    Mechanisms that may touch each other, or that an equality constraint joins, count as one. A
+    tendon belongs to none: it ends where it is when something else bounces.
     """
     number = np.append(topology.ancestor[:-1].argmax(axis=1), WORLD)
-    for a, b in number[topology.geom_link[all_contact_geoms(topology)]]:
-        if WORLD not in (a, b):
+    joined = topology.equalities
+    links = [
+        topology.geom_link[all_contact_geoms(topology)],
+        np.stack([joined.first, joined.second], axis=1),
+    ]
+    for a, b in np.concatenate(links):
+        if WORLD not in (number[a], number[b]):
             number[number == number[b]] = number[a]
-    return number[topology.geom_link], number[np.tile(topology.limited, 2)]
+    limits = np.concatenate(
+        [number[np.tile(topology.limited, 2)], np.full(2 * len(topology.limited_tendons), WORLD)]
+    )
+    return number[topology.geom_link], limits
 
 
 def leaving_speed(model: Model, contacts: Candidates, how: Approach, bounces: Array) -> Array:

@@ -28,7 +28,8 @@ from dojo.physics.collision import (
     touch,
     unit_screw,
 )
-from dojo.physics.forces import actuator_impulse, external_impulse, passive_impulse
+from dojo.physics.equality import bonds, equality_rates, remaining, solve_bound
+from dojo.physics.forces import external_impulse, joint_impulse
 from dojo.physics.inertia import (
     centers_of_mass,
     joint_forces,
@@ -36,7 +37,14 @@ from dojo.physics.inertia import (
     mass_matrix_at,
     spatial_inertia,
 )
-from dojo.physics.kinematics import Frames, displace, integration_rates
+from dojo.physics.kinematics import (
+    Frames,
+    displace,
+    integration_rates,
+    link_frames,
+    local_maps,
+    motion_axes,
+)
 from dojo.physics.mechanics import (
     RECOVERY_SPEED,
     Derivative,
@@ -46,6 +54,7 @@ from dojo.physics.mechanics import (
     nearness,
 )
 from dojo.physics.pairs import Bodies
+from dojo.physics.transmission import transmissions
 from dojo.physics.tree_rates import (
     joint_axes_rate,
     joint_forces_rate,
@@ -65,6 +74,7 @@ class Solved(NamedTuple):
     v: Array  # (nv,) interval velocity
     gamma: Array  # (nc + 2 nlimit,)
     b: Array  # (d, nf + nd)
+    multiplier: Array  # (ne,)
 
 
 class Rates(NamedTuple):
@@ -76,6 +86,7 @@ class Rates(NamedTuple):
     gap_q: Array  # (nv, nc) transposed: the contact gaps
     slip_q: Array  # (nv, d, nf) likewise
     limit_q: Array  # (2 nlimit,) of limit distances by their own joint
+    equality_q: Array  # (ne, nv)
 
 
 class _Local(NamedTuple):
@@ -114,13 +125,15 @@ def rates(model: Model, at: Solved) -> Rates:
     impulse_q, impulse_u = _impulse_rates(model, at)
     inertia = spatial_inertia(model, node.frames).full()
     momentum = momentum_rate(model, node.axes, inertia, node.v)
+    held_q, equality_q = _equality_rates(model, at)
     return Rates(
-        balance_q=_flow_rate(model, at, carried) - momentum - impulse_q - pulled_q,
+        balance_q=_flow_rate(model, at, carried) - momentum - impulse_q - pulled_q - held_q,
         balance_v=-node.mass - pulled_v,
         balance_u=-impulse_u,
         gap_q=(start + end) * moves,
         slip_q=jnp.stack(sides, axis=1),
         limit_q=1.0 - follows[nc:],
+        equality_q=equality_q,
     )
 
 
@@ -143,13 +156,48 @@ def arrival_rates(model: Model, at: Solved) -> Arrival:
     mass = mass_matrix_at(model, trial.frames, trial.axes)
     solved = positive_solver(mass)
     momentum = joint_forces(model, trial.axes, wrench) + model.dof_armature * at.v
-    v = solved(momentum)
+    held = bonds(model, trial.frames, trial.axes, trial.q, mass)
+    v, multiplier = solve_bound(solved, momentum, held)
     by_end = joint_forces_rate(model, trial.axes, wrench, end)
     by_end = by_end - momentum_rate(model, trial.axes, inertia, v)
+    pulled, gained = _bond_rates(model, trial.q, multiplier, v)
+    by_end = by_end + pulled
     by_q = contract(by_end, q_by_q) + joint_space(model, start, trial.axes, node.axes)
     by_v = add_diagonal(contract(by_end, q_by_v), model.dof_armature)
-    v_by = solved(jnp.concatenate([by_q, by_v], axis=1))
+    sides = jnp.concatenate([by_q, by_v], axis=1)
+    wanted = -contract(gained, jnp.concatenate([q_by_q, q_by_v], axis=1))
+    v_by, _ = solve_bound(solved, sides, held, wanted)
     return Arrival(q_by_q, q_by_v, v_by[:, : model.nv], v_by[:, model.nv :])
+
+
+def _equality_rates(model: Model, at: Solved) -> tuple[Array, Array]:
+    """Rates by q_k of what the equality constraints pull with (nv, nv), and of `unmet` (ne, nv)."""
+    node = at.node
+    if not model.topology.ne:
+        zero = jnp.zeros((0, model.nv), model.dtype)
+        return jnp.zeros((), model.dtype), zero
+    pulled, _ = _bond_rates(model, node.q, at.multiplier, node.v)
+    q_by_q, _ = integration_rates(model, model.timestep * at.v)
+    trial, held = at.trial, node.bonds
+    end = contract(equality_rates(model, trial.frames, trial.axes, trial.q), q_by_q)
+    # What recovery leaves follows the violation.
+    recovered = model.timestep * RECOVERY_SPEED
+    follows = jax.jacfwd(lambda x: remaining(model, x, recovered))(held.violation)
+    return pulled, end - contract(follows, held.rows)
+
+
+def _bond_rates(model: Model, q: Array, multiplier: Array, v: Array) -> tuple[Array, Array]:
+    """Rates by q of the constraints' pull E^T y (nv, nv) and of the velocity E v they see."""
+    if not model.topology.ne:
+        return jnp.zeros((), model.dtype), jnp.zeros((0, model.nv), model.dtype)
+
+    def felt(dq: Array) -> tuple[Array, Array]:
+        moved, maps = displace(model, q, dq), local_maps(model)
+        frames = link_frames(model, maps, moved)
+        rows = equality_rates(model, frames, motion_axes(model, maps, frames), moved)
+        return contract(multiplier, rows), contract(rows, v)
+
+    return jax.jacfwd(felt)(jnp.zeros_like(v))
 
 
 def _carried(model: Model, at: Solved) -> Array:
@@ -186,10 +234,12 @@ def _impulse_rates(model: Model, at: Solved) -> tuple[Array, Array]:
     by_q = joint_forces_rate(model, node.axes, external, blocks)
 
     def at_joints(dq: Array, u: Array) -> Array:
-        q, inertia = displace(model, node.q, dq), diagonal(node.mass)
-        impulse = passive_impulse(model, q, inertia)
-        impulse = impulse + actuator_impulse(model, q, node.v, u, inertia)
-        return impulse.constant - impulse.drag * at.v
+        q, frames, axes = displace(model, node.q, dq), node.frames, node.axes
+        if len(transmissions(model.topology).site):
+            frames = link_frames(model, node.maps, q)
+            axes = motion_axes(model, node.maps, frames)
+        impulse = joint_impulse(model, q, node.v, u, diagonal(node.mass), frames, axes)
+        return impulse.constant - impulse.resisted(at.v)
 
     joint_q, by_u = jax.jacfwd(at_joints, argnums=(0, 1))(jnp.zeros_like(node.v), at.u)
     return by_q + joint_q, by_u

@@ -30,6 +30,8 @@ _INERTIA_LEFT = 0.5
 _GAIN = 0.1
 # A contradiction must hold for all velocities of up to this multiple of those at hand.
 _REACH = 10.0
+# Equality constraints that give way by more than this share of what recovery asks for are torn.
+_TORN = 1e-2
 
 
 def saturated(model: Model, node: Node, trial: Trial, v: Array) -> Array:
@@ -94,11 +96,18 @@ def flung(model: Model, node: Node, v: Array, gap: Array, gamma: Array, pulled: 
     return work > given + _GAIN * 0.5 * jnp.sum(node.unhindered * (node.mass @ node.unhindered))
 
 
-def contradictory(model: Model, node: Node, gamma: Array, b: Array) -> Array:
-    """Whether the bounds on contacts and limits contradict each other, alone or by friction: ().
+def torn(model: Model, node: Node, multiplier: Array) -> Array:
+    """Whether equality constraints give way, since no motion satisfies them all: ()."""
+    gives = jnp.max(jnp.abs(node.bonds.compliance * multiplier), initial=0.0)
+    return gives > _TORN * RECOVERY_SPEED * model.timestep
 
-    A Farkas certificate. Where they do, the impulses of the solve grow without bound along a
-    direction y that moves nothing. Let g be the gaps at the start, above their targets. If
+
+def contradictory(model: Model, node: Node, gamma: Array, b: Array, multiplier: Array) -> Array:
+    """Whether contacts, limits and equality constraints contradict each other: ().
+
+    Alone or by friction. A Farkas certificate. Where they do, the impulses of the solve grow
+    without bound along a direction y that moves nothing. Let g be the gaps at the start above their
+    targets, and the violations of equality constraints, for which y may have either sign. If
 
         y . (g + h N v) = y . g + h (N^T y) . v < 0    for all |v_j| <= reach,
 
@@ -110,6 +119,9 @@ def contradictory(model: Model, node: Node, gamma: Array, b: Array) -> Array:
         return jnp.asarray(False)
     share = 1.0 / jnp.sum(gamma)
     opening = share * jnp.sum(gamma * (node.gap - node.target))
+    violation = node.bonds.violation - node.remains
+    opening = opening + share * jnp.sum(multiplier * violation)
     reach = _REACH * (jnp.max(jnp.abs(node.unhindered)) + RECOVERY_SPEED)
-    moved = jnp.sum(jnp.abs(pull(model, node, share * gamma, share * b)))
+    pulled = pull(model, node, gamma, b) + contract(multiplier, node.bonds.rows)
+    moved = share * jnp.sum(jnp.abs(pulled))
     return opening + model.timestep * reach * moved < 0

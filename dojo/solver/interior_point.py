@@ -17,7 +17,7 @@ from dojo.math.vectors import smallest
 from dojo.solver import searches
 from dojo.solver.directions import advance
 from dojo.solver.linear_system import newton_system
-from dojo.solver.problem import Point, Problem, Residual, residual
+from dojo.solver.problem import Point, Problem, Residual, bound, residual
 from dojo.solver.searches import AFRESH, HERE, Radii, Rows, Search, search_at
 
 # A step shorter than this share of its direction is a jam on the boundary of a cone.
@@ -152,7 +152,7 @@ def _outgrown(problem: Problem, x: Point, left: Residual) -> Array:
     With friction, or without: bounds that contradict each other leave friction no time to settle.
     """
     largest = jnp.max(x.gamma, initial=0.0)
-    alone = problem.pull(x.gamma, jnp.zeros_like(x.b))
+    alone = problem.pull(x.gamma, jnp.zeros_like(x.b)) + bound(problem, x.multiplier)
     sums = (jnp.max(jnp.abs(part)) for part in (left.balance, alone))
     balanced = jnp.minimum(*sums) < _BALANCED * largest
     return balanced & (largest > _OUTGROWN * problem.scales.size[0])
@@ -208,7 +208,8 @@ def _unset(problem: Problem, v: Array) -> Point:
     """A point with nothing but v."""
     m, c, d = problem.sizes
     ones = jnp.ones((2 * d + 1, m + c), v.dtype)
-    return Point(v=v, orthant=ones[:2, :m], cones=ones[:, m:])
+    none = jnp.zeros_like(problem.bonds.compliance)
+    return Point(v=v, orthant=ones[:2, :m], cones=ones[:, m:], multiplier=none)
 
 
 def scaled_error(problem: Problem, x: Point, r: Residual, kappa: Array, tolerance: float) -> Array:
@@ -220,7 +221,8 @@ def scaled_error(problem: Problem, x: Point, r: Residual, kappa: Array, toleranc
     balance, gap, slip = problem.scales.size
     balance_noise, gap_noise, slip_noise = problem.scales.noise
     rounding = 16 * jnp.finfo(kappa.dtype).eps
-    balance_noise += rounding * jnp.max(x.gamma, initial=0.0)
+    impulses = jnp.concatenate([x.gamma, jnp.abs(x.multiplier)])
+    balance_noise += rounding * jnp.max(impulses, initial=0.0)
     gap_noise += rounding * x.slack
     slip_noise += rounding * jnp.max(jnp.abs(x.eta), initial=0.0)
     cone_noise = problem.radius(x.gamma) * (slip_noise + rounding * x.psi)
@@ -229,9 +231,11 @@ def scaled_error(problem: Problem, x: Point, r: Residual, kappa: Array, toleranc
         balance=balance,
         orthant=jnp.stack([gap, kappa])[:, None],
         cones=jnp.stack([*d * [slip], *(1 + d) * [kappa]])[:, None],
+        equality=gap,
     )
     noise = Residual(
         balance=balance_noise,
+        equality=problem.scales.noise[1],
         orthant=gap_noise * jnp.stack([jnp.ones_like(x.gamma), x.gamma]),
         cones=jnp.stack([*d * [slip_noise * jnp.ones_like(x.psi)], *(1 + d) * [cone_noise]]),
     )

@@ -1,15 +1,17 @@
 """The problem the solver accepts, and the point it works on.
 
-A cone complementarity problem in v (n,), with m inequality rows and c second-order friction cones
-of 1 + d dimensions. The first f cones belong to the first f rows, their radius is mu gamma; that of
-the others is constant:
+A cone complementarity problem in v (n,), with m inequality rows, c second-order friction cones
+of 1 + d dimensions, and e equality rows. The first f cones belong to the first f rows, their radius
+is mu gamma; that of the others is constant:
 
-    F(v) = N^T gamma + T^T b
+    F(v) = N^T gamma + T^T b + E^T lambda
+    a(v) + s lambda = 0
     slack = g(v) >= 0,   gamma >= 0,   gamma slack = kappa
     eta = T v (d tangential components a cone)
     (radius, b) o (psi, eta) = kappa e      both in the second-order cone
 
-`o` is the Jordan product and e = (1, 0, ...) its identity. N need not be the derivative of g.
+`o` is the Jordan product and e = (1, 0, ...) its identity. N need not be the derivative of g, nor E
+that of a; the compliance s > 0 decides where equality rows depend on each other.
 Layout is component first (see `dojo.math`): b and eta are (d, c).
 """
 
@@ -18,6 +20,7 @@ from typing import NamedTuple, Protocol
 import jax.numpy as jnp
 from jax import Array
 
+from dojo.math.vectors import contract
 from dojo.solver.cones import identity, jordan
 
 
@@ -27,11 +30,22 @@ class Point(NamedTuple):
     v: Array  # (n,)
     orthant: Array  # (2, m): gamma, slack
     cones: Array  # (2 d + 1, c): b in d components, psi, eta in d components
+    multiplier: Array  # (e,) lambda
 
     @classmethod
-    def of(cls, v: Array, gamma: Array, slack: Array, b: Array, psi: Array, eta: Array) -> "Point":
+    def of(
+        cls,
+        v: Array,
+        gamma: Array,
+        slack: Array,
+        b: Array,
+        psi: Array,
+        eta: Array,
+        multiplier: Array,
+    ) -> "Point":
         """The point of these parts: b and eta (d, c), psi (c,)."""
-        return cls(v, jnp.stack([gamma, slack]), jnp.concatenate([b, psi[None], eta]))
+        cones = jnp.concatenate([b, psi[None], eta])
+        return cls(v, jnp.stack([gamma, slack]), cones, multiplier)
 
     def with_b(self, b: Array) -> "Point":
         """The same point with another b (d, c)."""
@@ -79,14 +93,16 @@ class Rows(NamedTuple):
     balance: Array  # F(v), (n,)
     gap: Array  # g(v), (m,)
     slip: Array  # T v, (d, c)
+    equality: Array  # a(v), (e,)
 
 
 class Residual(NamedTuple):
     """The equations, zero at the solution; few arrays, as in `Point`."""
 
-    balance: Array  # F(v) - N^T gamma - T^T b, (n,)
+    balance: Array  # F(v) - N^T gamma - T^T b - E^T lambda, (n,)
     orthant: Array  # (2, m): slack - g(v), gamma slack - kappa
     cones: Array  # (2 d + 1, c): eta - T v, then the Jordan product beta o eta - kappa e
+    equality: Array  # a(v) + s lambda, (e,)
 
     @property
     def gap(self) -> Array:
@@ -133,6 +149,20 @@ class Weights(NamedTuple):
     tangent: Array  # (d, d, c)
 
 
+class Bonds(Protocol):
+    """What the multipliers of the equality rows do."""
+
+    @property
+    def rows(self) -> Array:
+        """E, (e, n)."""
+        ...
+
+    @property
+    def compliance(self) -> Array:
+        """s, (e,)."""
+        ...
+
+
 class Tangent(Protocol):
     """The derivative of a problem's functions at one v."""
 
@@ -142,6 +172,10 @@ class Tangent(Protocol):
 
     def condensed(self, weights: Weights) -> Array:
         """dF/dv + N^T W dg/dv + T^T W T, (n, n)."""
+        ...
+
+    def equality_rates(self) -> Array:
+        """da/dv, (e, n)."""
         ...
 
 
@@ -160,6 +194,11 @@ class Problem(Protocol):
 
     @property
     def scales(self) -> Scales: ...
+
+    @property
+    def bonds(self) -> "Bonds":
+        """E and s of the equality rows."""
+        ...
 
     @property
     def of_many(self) -> bool:
@@ -208,10 +247,18 @@ def residual(problem: Problem, rows: Rows, x: Point, kappa: Array) -> Residual:
     """The equations at a point whose `rows` are those of `x.v`."""
     beta, eta = cone_vectors(problem, x)
     return Residual(
-        balance=rows.balance - problem.pull(x.gamma, x.b),
+        balance=rows.balance - problem.pull(x.gamma, x.b) - bound(problem, x.multiplier),
         orthant=jnp.stack([x.slack - rows.gap, x.gamma * x.slack - kappa]),
         cones=jnp.concatenate([x.eta - rows.slip, jordan(beta, eta) - kappa * identity(eta)]),
+        equality=rows.equality + problem.bonds.compliance * x.multiplier,
     )
+
+
+def bound(problem: Problem, multiplier: Array) -> Array:
+    """E^T lambda, (n,)."""
+    rows = problem.bonds.rows
+    # Nothing to add to the program of a problem without equality rows.
+    return contract(multiplier, rows) if len(rows) else jnp.zeros((), rows.dtype)
 
 
 def cone_vectors(problem: Problem, x: Point) -> tuple[Array, Array]:

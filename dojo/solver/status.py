@@ -40,9 +40,10 @@ _MESSAGES = {
         "one. Check the inputs of this batch lane."
     ),
     Status.INFEASIBLE: (
-        "Contacts and joint limits contradict each other, or friction jams what would meet them: "
-        "no motion satisfies them all. Start from a state where bodies do not overlap and joints "
-        "are within their limits, widen a limit or a passage, or lower the friction."
+        "Contacts, limits and equality constraints contradict each other, or friction jams what "
+        "would meet them: no motion satisfies them all. Start from a state where bodies do not "
+        "overlap and joints are within their limits, widen a limit or a passage, or lower the "
+        "friction."
     ),
     Status.KAPPA_TOO_LARGE: (
         "The contacts' barrier alone, kappa / timestep joules each, has the energy to turn a link "

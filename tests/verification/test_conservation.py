@@ -135,7 +135,7 @@ def humanoid():
 def float_about(h, torque, seconds):
     """Random joint torques [N m] for a second, then free: (model, states, infos, energy)."""
     model = humanoid().replace(timestep=h)
-    shape = np.random.default_rng(0).uniform(-1, 1, (10, model.nu)) / model.actuator_gear
+    shape = np.random.default_rng(0).uniform(-1, 1, (10, model.nu)) / model.actuator_gear[:, 0]
     us = np.repeat(torque * shape, round(0.1 / h), axis=0)
     steps = round((PUSHED + seconds) / h)
     states, infos = simulate(model, dojo.init(model), steps, us=us, tolerance=1e-12)

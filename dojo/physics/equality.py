@@ -1,0 +1,178 @@
+"""Equality constraints: frames joined (connect, weld), scalar joints coupled by a polynomial.
+
+They hold at the end of a step, their impulses act where it starts, and the velocity that it arrives
+with keeps them: RATTLE (Andersen, J. Comput. Phys. 52 (1983) 24), symplectic like the rest. Rows:
+place of the first frame in the second, three a pair; for welds the Cayley vector of its turn; the
+couplings.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+
+from dojo.math import rotations
+from dojo.math.vectors import (
+    add_diagonal,
+    at_least,
+    contract,
+    cross,
+    diagonal,
+    eye,
+    matmat,
+    matvec,
+    outer,
+    safe_norm,
+    skew,
+    solve_positive,
+    total,
+    transpose,
+)
+from dojo.model.layout import layout, placed, take
+from dojo.model.model import Model
+from dojo.physics.inertia import solve_mass
+from dojo.physics.kinematics import Frames, attached
+
+# What an impulse gives way by, of what it moves: nothing to be seen, and it decides where rows
+# depend on each other, as in every planar loop. By the bits of a float.
+_GIVES = {64: 1e-11, 32: 1e-5}
+
+
+class Bonds(NamedTuple):
+    """The equality constraints at one configuration."""
+
+    violation: Array  # (e,) [m or rad]
+    rows: Array  # (e, nv) its rates
+    mobility: Array  # (e,) velocity that remains per unit of impulse
+    compliance: Array  # (e,) violation that remains per unit of impulse
+
+
+def bonds(model: Model, frames: Frames, axes: Array, q: Array, mass: Array) -> Bonds:
+    """The constraints at q with these link frames, motion axes and mass matrix."""
+    rows = equality_rates(model, frames, axes, q)
+    mobility = _mobility(model, rows, mass)
+    return Bonds(violation(model, frames, q), rows, mobility, model.timestep * mobility)
+
+
+def violation(model: Model, frames: Frames, q: Array) -> Array:
+    """What is to be zero, (e,) [m or rad]."""
+    if not model.topology.ne:
+        return jnp.zeros(0, model.dtype)
+    first, second = _joined_frames(model, frames)
+    apart = matvec(transpose(second.rot), first.pos - second.pos)
+    turn = 2.0 * _turn(model, first, second)
+    one, other = _lengths(model, q)
+    coupled = one - _polynomial(model, other)[0]
+    return jnp.concatenate([apart.ravel(), turn.ravel(), coupled])
+
+
+def equality_rates(model: Model, frames: Frames, axes: Array, q: Array) -> Array:
+    """Rates of `violation` by the degrees of freedom whose motion axes (6, nv) these are: (e, nv).
+
+    The rates of a joined pair are screws: unit wrenches on the first link against the second.
+    """
+    t = model.topology.equalities
+    if not len(t):
+        return jnp.zeros((0, model.nv), model.dtype)
+    first, second = _joined_frames(model, frames)
+    push = jnp.concatenate([cross(first.pos[:, None], second.rot), second.rot])
+    y, welded = _turn(model, first, second), second.rot[:, :, t.welded]
+    rate = eye(y.dtype, 3)[:, :, None] - skew(y) + outer(y, y)
+    twist = matmat(welded, transpose(rate))
+    twist = jnp.concatenate([twist, jnp.zeros_like(twist)])
+    moves = jnp.asarray(model.topology.moves, model.dtype)
+    moved = moves[t.first] - moves[t.second]
+    joined = [
+        (contract(axes.T, screws.reshape(6, -1)) * jnp.concatenate(3 * [by]).T).T
+        for screws, by in ((push, moved), (twist, moved[t.welded]))
+    ]
+    one, other = jnp.moveaxis(model.coupling_coefficients, 1, 0)
+    slope = _polynomial(model, _lengths(model, q)[1])[1]
+    return jnp.concatenate([*joined, one - slope[:, None] * other])
+
+
+def remaining(model: Model, violation: Array, recovered: Array) -> Array:
+    """What of a violation (e,) recovery leaves: `recovered` less of each distance and angle."""
+    places, turns, coupled = _groups(model, violation)
+
+    def left(x: Array) -> Array:
+        length = safe_norm(x)
+        return x * (1.0 - recovered / at_least(length, recovered))
+
+    return jnp.concatenate([left(places).ravel(), left(turns).ravel(), left(coupled[None])[0]])
+
+
+def solve_bound(
+    solve: Callable[[Array], Array], rhs: Array, at: Bonds, wanted: Array | None = None
+) -> tuple[Array, Array]:
+    """x (nv, ...) with M x = rhs + rows^T y and rows x = wanted, default 0; and y (e, ...).
+
+    `solve` gives M^-1 of a vector or of columns, M symmetric and positive.
+    """
+    free = solve(rhs)
+    if not len(at.rows):
+        return free, jnp.zeros((0, *rhs.shape[1:]), rhs.dtype)
+    answers = solve(at.rows.T)
+    missing = -contract(at.rows, free)
+    missing = missing if wanted is None else wanted + missing
+    y = solve_positive(effective_mobility(at, answers), missing)
+    return free + contract(answers, y), y
+
+
+def effective_mobility(at: Bonds, answers: Array) -> Array:
+    """Velocities of the rows per unit of their impulses, `answers` = M^-1 rows^T: (e, e)."""
+    mobility = contract(at.rows, answers)
+    return add_diagonal(0.5 * (mobility + mobility.T), at.mobility)
+
+
+def _mobility(model: Model, rows: Array, mass: Array) -> Array:
+    """The same for the rows of a joined pair that share their unit: a row may move nothing."""
+    if not model.topology.ne:
+        return jnp.zeros(0, model.dtype)
+    moved = diagonal(contract(rows, solve_mass(model, mass, rows.T)))
+    *pairs, coupled = _groups(model, moved)
+    largest = [jnp.concatenate(3 * [group.max(axis=0)]) for group in pairs]
+    return _GIVES[8 * model.dtype.itemsize] * jnp.concatenate([*largest, coupled])
+
+
+def _groups(model: Model, rows: Array) -> tuple[Array, Array, Array]:
+    """What belongs to places (3, n), turns (3, k) and couplings, of (e,)."""
+    t = model.topology.equalities
+    places, pairs = 3 * len(t.first), len(t) - t.couplings
+    return rows[:places].reshape(3, -1), rows[places:pairs].reshape(3, -1), rows[pairs:]
+
+
+def _joined_frames(model: Model, frames: Frames) -> tuple[Frames, Frames]:
+    """World poses of the first and the second frame of each pair."""
+    t = model.topology.equalities
+    links = (t.first, t.second)
+    pos, quat = model.equality_pos, model.equality_quat
+    first, second = (
+        attached(model, frames, link, pos[:, k], quat[:, k]) for k, link in enumerate(links)
+    )
+    return first, second
+
+
+def _turn(model: Model, first: Frames, second: Frames) -> Array:
+    """Cayley vector of the first frames in the second ones, of welds: (3, k)."""
+    welded = model.topology.equalities.welded
+    return rotations.cayley_vector(
+        matmat(transpose(second.rot[:, :, welded]), first.rot[:, :, welded])
+    )
+
+
+def _lengths(model: Model, q: Array) -> tuple[Array, Array]:
+    """The two sums of joint positions of each coupling, (k,) each [rad or m]."""
+    table = layout(model.topology)
+    at = placed(take(q, table.scalar_q), table.scalar_v, model.nv)
+    one, other = (contract(model.coupling_coefficients, at) - model.coupling_offset).T
+    return one, other
+
+
+def _polynomial(model: Model, x: Array) -> tuple[Array, Array]:
+    """Value and slope of the couplings' polynomials at x (k,)."""
+    c = model.coupling_polynomial.T
+    powers = jnp.stack([x**k for k in range(len(c))])
+    steps = jnp.arange(1, len(c), dtype=x.dtype)[:, None]
+    return total(c * powers), total(steps * c[1:] * powers[:-1])
