@@ -540,3 +540,26 @@ def test_a_spec_loads():
     model = dojo.load(spec)
     assert model.topology.geom_names == ("floor", "ball", "more")
     assert model.topology.source == "<MjSpec>"
+
+
+# Names
+
+
+def test_names_lead_to_indices_and_slices(quadruped):
+    t = quadruped.topology
+    for i, name in enumerate(t.joint_names):
+        joint = quadruped.joint(name)
+        assert (joint.index, joint.kind) == (i, t.joint_kind[i])
+        assert [n.split("[")[0] for n in t.q_names[joint.q]] == [name] * (7 if i == 0 else 1)
+        assert [n.split("[")[0] for n in t.v_names[joint.v]] == [name] * (6 if i == 0 else 1)
+    for kind in ("link", "geom", "actuator"):
+        names = getattr(t, f"{kind}_names")
+        assert [getattr(quadruped, kind)(name) for name in names] == list(range(len(names)))
+
+
+def test_a_misspelled_name(quadruped):
+    name = quadruped.topology.link_names[1]
+    with pytest.raises(dojo.ModelError, match=rf"no link '{name}s'. Did you mean '{name}'"):
+        quadruped.link(name + "s")
+    with pytest.raises(dojo.ModelError, match=r"no tendon 'cable'. Names of tendons: none"):
+        quadruped.tendon("cable")

@@ -9,7 +9,17 @@ import numpy as np
 from jax import Array
 
 from dojo.model.errors import ModelError, close_matches
-from dojo.model.topology import Topology
+from dojo.model.topology import JointKind, Topology
+
+
+@dataclasses.dataclass(frozen=True)
+class Joint:
+    """Where a joint is."""
+
+    index: int  # in the topology's tables, and of the link that it moves
+    kind: JointKind
+    q: slice  # of q
+    v: slice  # of v
 
 
 @jax.tree_util.register_dataclass
@@ -95,6 +105,33 @@ class Model:
         """Float type of the parameters, and of the states it simulates."""
         return np.dtype(self.link_mass.dtype)
 
+    def joint(self, name: str) -> Joint:
+        """Where a joint's position and velocity lie: `state.q[model.joint("knee").q]`.
+
+        Raises:
+            ModelError: no such joint; names those that are close.
+        """
+        t = self.topology
+        i = _index("joint", name, t.joint_names)
+        q, v = (slice(int(s[i]), int(s[i + 1])) for s in (t.q_start, t.v_start))
+        return Joint(i, t.joint_kind[i], q, v)
+
+    def link(self, name: str) -> int:
+        """Index of a link, in `link_mass`, wrenches and `forward_kinematics`; errors as `joint`."""
+        return _index("link", name, self.topology.link_names)
+
+    def geom(self, name: str) -> int:
+        """Index of a geom, in `geom_friction` and `info.contacts.geoms`; errors as `joint`."""
+        return _index("geom", name, self.topology.geom_names)
+
+    def actuator(self, name: str) -> int:
+        """Index of an actuator, in u; errors as `joint`."""
+        return _index("actuator", name, self.topology.actuator_names)
+
+    def tendon(self, name: str) -> int:
+        """Index of a tendon, in `tendon_stiffness`; errors as `joint`."""
+        return _index("tendon", name, self.topology.tendon_names)
+
     def replace(self, **changes: Any) -> "Model":
         """A model with some parameters exchanged; shapes must match, scalars broadcast.
 
@@ -125,6 +162,15 @@ class Model:
             f"Model({t.source!r}: {t.nl} links, nq={self.nq}, nv={self.nv}, nu={self.nu}, "
             f"{t.nc} contact candidates, {self.dtype.name})"
         )
+
+
+def _index(kind: str, name: str, names: tuple[str, ...]) -> int:
+    if name not in names:
+        known = ", ".join(names) or "none"
+        raise ModelError(
+            f"no {kind} {name!r}.{close_matches(name, names)} Names of {kind}s: {known}."
+        )
+    return names.index(name)
 
 
 def parameter_names() -> tuple[str, ...]:
