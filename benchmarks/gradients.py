@@ -35,7 +35,7 @@ def main() -> None:
     """Run the benchmark and print a line for each measurement."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=list(DEFAULT))
-    parser.add_argument("--batch", nargs="+", type=int, default=[1, 64])
+    parser.add_argument("--batch", nargs="*", type=int, default=[1, 64])
     parser.add_argument("--horizons", nargs="+", type=int, default=list(HORIZONS))
     parser.add_argument("--mjx", action="store_true")
     parser.add_argument("--x64", action="store_true")

@@ -106,7 +106,7 @@ PIN = """<mujoco><option><flag contact="disable"/></option><worldbody>
 
 
 def test_a_connected_body_swings_as_one_on_a_ball_joint(measured):
-    """A free body pinned to the world, and the same on a ball joint: apart by O(h^2)."""
+    """A free body pinned to the world, and the same on a ball joint: one discretization."""
     pinned = dojo.load(
         PIN.format(
             joint="<freejoint/>",
@@ -125,10 +125,9 @@ def test_a_connected_body_swings_as_one_on_a_ball_joint(measured):
         assert np.abs(gaps(pinned, free.q)).max() < 1e-10
         sign = np.sign(np.sum(free.q[-1, 3:] * ball.q[-1]))
         apart.append(np.abs(free.q[-1, 3:] - sign * ball.q[-1]).max())
-        np.testing.assert_allclose(free.v[-1, 3:], ball.v[-1], atol=50 * h**2)
+        np.testing.assert_allclose(free.v[-1, 3:], ball.v[-1], atol=1e-9)
     measured("orientation_apart", apart)
-    assert apart[1] < 1e-3
-    assert np.log2(apart[0] / apart[1]) == pytest.approx(2.0, abs=0.3) or max(apart) < 1e-10
+    assert max(apart) < 1e-10
 
 
 def test_four_bar_falls_and_swings(measured):
