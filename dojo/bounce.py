@@ -61,5 +61,6 @@ def bounced(
             info.contacts, impulse=idle[:nc, None] * info.contacts.impulse + impulse
         ),
         limit_impulse=idle[nc:] * info.limit_impulse + gamma[nc:],
+        equality_impulse=info.equality_impulse - impact.released + after.x.multiplier,
         grad_converged=info.grad_converged & after.converged,
     )

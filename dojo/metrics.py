@@ -17,7 +17,9 @@ class Energy(NamedTuple):
     """Mechanical energy [J]."""
 
     kinetic: Array  # () armature included
-    potential: Array  # () gravity, zero at the world origin, and springs
+    # () gravity, zero at the world origin, and springs. As in MuJoCo all of the weight counts, also
+    # what gravcomp carries.
+    potential: Array
 
 
 class Momentum(NamedTuple):

@@ -28,6 +28,7 @@ class RestitutionProblem(StepProblem):
 
     derivative: Derivative
     before: Array  # (nv,) velocity without the impulses of the rows that take part
+    released: Array  # (ne,) impulses of equality constraints that those answered
     acts: Array  # (nc + 2 nlimit,) 1 for the rows of the impact, 0 for the others
     offset: Array  # (nc + 2 nlimit,) [m] of a row at rest; the slack of the others
 
@@ -47,7 +48,7 @@ class RestitutionProblem(StepProblem):
         acts = strikes.acts.astype(model.dtype)
         nf = step.mu.shape[0]
         gamma, b = acts * x.gamma, acts[:nf] * x.b[:, :nf]
-        before = restitution.taken_back(model, step.node, node, v, gamma, b)
+        before, released = restitution.taken_back(model, step.node, node, v, gamma, b)
         how = restitution.approach(model, step.node, node, before)
         target = restitution.leaving_speed(model, node.contacts, how, strikes.bounces)
         limits = jnp.zeros(2 * model.topology.nlimit, model.dtype)
@@ -55,7 +56,8 @@ class RestitutionProblem(StepProblem):
         present, _ = mechanics.rates(model, node, derivative, before)
         room = _room(model, restitution.effective_mass(model, node), target - present, kappa)
         offset = jnp.where(strikes.acts, room - target, step.scales.size[1])
-        return cls(model, node, step.mu, step.base, step.scales, derivative, before, acts, offset)
+        cones = step.mu, step.base
+        return cls(model, node, *cones, step.scales, derivative, before, released, acts, offset)
 
     def rows(self, v: Array) -> Rows:
         rate, slip = mechanics.rates(self.model, self.node, self.derivative, v)

@@ -13,7 +13,7 @@ from dojo.physics import mechanics, solvability
 from dojo.physics.dry_friction import cones, largest_impulse
 from dojo.physics.equality import Bonds
 from dojo.physics.mechanics import Derivative, Node, Trial
-from dojo.solver.problem import Point, Residual, Rows, Scales, Weights, bound
+from dojo.solver.problem import Point, Residual, Rows, Scales, Weights, equality_pull
 
 # Degrees of freedom from which on blocks of the Newton matrix are worth looking at.
 _MANY = 400
@@ -128,7 +128,7 @@ class StepProblem:
         return mechanics.pull(self.model, self.node, gamma, b)
 
     def refused(self, x: Point, rows: Rows, left: Residual) -> Array:
-        pulled = rows.balance - left.balance - bound(self, x.multiplier)
+        pulled = rows.balance - left.balance - equality_pull(self, x.multiplier)
         values = jax.lax.stop_gradient((x.v, rows.gap, x.gamma, pulled))
         return solvability.another_motion(self.model, self.node, *values)
 

@@ -96,6 +96,11 @@ def test_the_root_argument_is_checked():
     mjcf = '<mujoco><worldbody><body><joint/><geom size=".1"/></body></worldbody></mujoco>'
     with pytest.raises(ValueError, match="is for URDF files.*<freejoint/>"):
         dojo.load(mjcf, root="fixed")
+    with pytest.raises(ValueError, match="repair_inertia=True.*is for URDF files"):
+        dojo.load(mjcf, repair_inertia=True)
+    text = robot(link("world"), link("base", GOOD), joint("hip", "world", "base"))
+    with pytest.raises(dojo.ModelError, match="called world, which does not float"):
+        dojo.load(text, root="floating")
 
 
 # Inertias
@@ -109,6 +114,25 @@ def test_an_impossible_inertia_is_named(moments):
     model = dojo.load(text, repair_inertia=True)
     assert any("repaired, of links tip" in note for note in model.topology.notes)
     assert possible(np.asarray(model.link_inertia[1]))
+
+
+def test_an_inertia_that_is_not_a_number():
+    with pytest.raises(dojo.ModelError, match="link tip holds a NaN"):
+        dojo.load(arm(tip=INERTIAL.format(mass=2, i=("nan", 0.1, 0.1))))
+
+
+def test_rounded_inertias_are_none_of_the_user_s_business():
+    model = dojo.load(arm(tip=INERTIAL.format(mass=2, i=(0.1, 0.2, 0.3 + 1e-8))))
+    np.testing.assert_allclose(np.diag(model.link_inertia[1]), (0.1, 0.2, 0.3), rtol=1e-6)
+
+
+def test_options_of_the_compiler_and_points_that_are_fixed():
+    wrong = INERTIAL.format(mass=2, i=(0.1, 0.1, 0.3))
+    option = '<mujoco><compiler balanceinertia="true"/></mujoco>'
+    assert kinds(arm(tip=wrong, extension=option)) == ("free", "hinge")
+    point = INERTIAL.format(mass=0.01, i=(0, 0, 0))
+    parts = link("base", GOOD), link("imu", point), joint("mount", "base", "imu", "fixed")
+    np.testing.assert_allclose(dojo.load(robot(*parts)).link_mass, [1.01])
 
 
 def test_a_possible_inertia_stays():
@@ -166,6 +190,8 @@ def with_mesh(path):
         "meshes/box.stl",
         "../meshes/box.stl",
         "wrong/meshes/box.stl",
+        "/home/other/ws/src/my_robot/meshes/box.stl",
+        "meshes\\box.stl",
     ],
 )
 def test_meshes_are_found_upwards(tmp_path, asked):
@@ -178,6 +204,31 @@ def test_meshes_are_found_upwards(tmp_path, asked):
     assert model.topology.geom_kind == ("mesh",)
     size = np.ptp(np.asarray(model.topology.geom_mesh[0].vertices), axis=0)
     np.testing.assert_allclose(sorted(size), [0.2, 0.4, 0.6], atol=1e-6)
+
+
+def test_a_bare_name_is_not_searched_for_upwards(tmp_path):
+    """A file of the same name in some folder above is another mesh."""
+    box_file(tmp_path / "box.stl")
+    (tmp_path / "my_robot").mkdir()
+    file = tmp_path / "my_robot" / "robot.urdf"
+    file.write_text(with_mesh("package://my_robot/meshes/box.stl"))
+    with pytest.raises(dojo.ModelError, match="is not there"):
+        dojo.load(file)
+    box_file(tmp_path / "my_robot" / "box.stl")
+    assert dojo.load(file).topology.geom_kind == ("mesh",)
+
+
+def test_the_unit_of_collada_files(tmp_path):
+    data = encoded("dae").decode()
+    assert "<unit" not in data
+    asset = data.index("</asset>")
+    (tmp_path / "box.dae").write_text(
+        data[:asset] + '<unit name="cm" meter="0.01"/>' + data[asset:]
+    )
+    file = tmp_path / "robot.urdf"
+    file.write_text(with_mesh("box.dae"))
+    size = np.ptp(np.asarray(dojo.load(file).topology.geom_mesh[0].vertices), axis=0)
+    np.testing.assert_allclose(sorted(size), [0.002, 0.004, 0.006], atol=1e-6)
 
 
 def test_a_mesh_that_is_nowhere(tmp_path):
@@ -246,6 +297,39 @@ def test_a_material_that_is_defined_twice():
 
 def test_what_follows_the_end_of_the_robot_is_not_read():
     assert kinds(arm() + "\n\x00\x00") == ("free", "hinge")
+
+
+def test_odd_xml():
+    """Prefixes without a declaration, a namespace, quotes in names, meshes of extensions."""
+    odd = arm(extension='<sim:x a:b="1"/><gazebo><mesh filename="lost.dae"/></gazebo>')
+    assert kinds(odd.replace("tip", "it's")) == ("free", "hinge")
+    assert kinds(arm().replace("<robot", '<robot xmlns="http://example.org"')) == ("free", "hinge")
+    assert kinds('\ufeff<?xml version="1.0" encoding="utf-8"?><!-- r -->' + arm())[0] == "free"
+
+
+def test_a_comment_about_a_robot_makes_no_urdf():
+    mjcf = """<!-- made from <robot name="r"></robot> --><mujoco><worldbody><body><joint/>
+      <geom size=".1"/></body></worldbody></mujoco>"""
+    assert kinds(mjcf) == ("hinge",)
+
+
+def test_a_cycle_of_fixed_joints_is_refused():
+    parts = [link(name, GOOD) for name in ("r", "a", "b")]
+    joints = [joint(p + c, p, c, "fixed") for p, c in (("r", "a"), ("a", "b"), ("b", "a"))]
+    with pytest.raises(dojo.ModelError):
+        dojo.load(robot(*parts, *joints))
+
+
+def test_a_file_in_another_encoding(tmp_path):
+    file = tmp_path / "robot.urdf"
+    head = '<?xml version="1.0" encoding="iso-8859-1"?>'
+    file.write_bytes((head + arm().replace("elbow", "h\u00fcfte")).encode("latin-1"))
+    assert dojo.load(file).topology.joint_names == ("root", "h\u00fcfte")
+
+
+def test_a_missing_urdf_is_missing():
+    with pytest.raises(dojo.ModelError, match="no such file"):
+        dojo.load("missing.urdf", root="fixed")
 
 
 def test_a_malformed_file_is_refused_as_such():

@@ -7,8 +7,8 @@ import numpy as np
 
 from dojo.loaders.findings import Findings
 from dojo.loaders.links import Links, Pose, identity
-from dojo.loaders.names import actuator_name
-from dojo.loaders.tendons import Tendons
+from dojo.loaders.names import actuator_name, joint_name
+from dojo.loaders.tendons import Tendons, coefficients_of, on_joints
 from dojo.loaders.unsupported import disabled
 from dojo.model.topology import Actuators
 
@@ -122,6 +122,10 @@ def _refusal(m: mujoco.MjModel, tendons: Tendons, i: int) -> str:
 
 def _transmission_refusal(m: mujoco.MjModel, tendons: Tendons, i: int) -> str:
     kind, (end, reference) = int(m.actuator_trntype[i]), m.actuator_trnid[i]
+    limited = [d for d in _moved(m, kind, int(end)) if m.jnt_actfrclimited[m.dof_jntid[d]]]
+    if limited:
+        joint = joint_name(m, int(m.dof_jntid[limited[0]]))
+        return f"acts on joint {joint}, whose actuator force is limited"
     if kind in (_JOINT, _IN_PARENT):
         wide = int(m.jnt_type[end]) not in _SCALAR
         return "in the parent's frame of a free or ball joint" if wide and kind != _JOINT else ""
@@ -130,3 +134,16 @@ def _transmission_refusal(m: mujoco.MjModel, tendons: Tendons, i: int) -> str:
     if kind == _SITE:
         return "at a site with a reference site" if reference >= 0 else ""
     return f"{_TRN(kind).name.removeprefix('mjTRN_').lower()} transmission"
+
+
+def _moved(m: mujoco.MjModel, kind: int, end: int) -> list[int]:
+    """Degrees of freedom that an actuator on a tendon or at a site acts on."""
+    if kind == _TENDON and on_joints(m, end):
+        return [int(d) for d in np.flatnonzero(coefficients_of(m, end))]
+    dofs: list[int] = []
+    body = int(m.site_bodyid[end]) if kind == _SITE else 0
+    while body:
+        start, count = int(m.body_dofadr[body]), int(m.body_dofnum[body])
+        dofs += range(start, start + count)
+        body = int(m.body_parentid[body])
+    return dofs

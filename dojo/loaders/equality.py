@@ -10,7 +10,6 @@ from dojo.loaders.links import Links, Pose, identity
 from dojo.loaders.names import element_name
 from dojo.loaders.tendons import coefficients_of, on_joints
 from dojo.loaders.unsupported import disabled
-from dojo.model.errors import ModelError
 from dojo.model.topology import Equalities
 
 _EQ, _OBJ = mujoco.mjtEq, mujoco.mjtObj
@@ -27,14 +26,12 @@ class _Frame:
 
 
 def read_equalities(
-    m: mujoco.MjModel, links: Links, source: str, found: Findings
+    m: mujoco.MjModel, links: Links, found: Findings
 ) -> tuple[Equalities, dict[str, np.ndarray]]:
-    """The constraints that are active in the file; refuses what is neither frames nor joints.
-
-    Raises:
-        ModelError: a constraint between frames that cannot move against each other.
-    """
-    active = [] if disabled(m, mujoco.mjtDisableBit.mjDSBL_EQUALITY) else _active(m, found)
+    """The constraints that are active in the file; refuses what is neither frames nor joints."""
+    bits = mujoco.mjtDisableBit
+    off = disabled(m, bits.mjDSBL_EQUALITY) or disabled(m, bits.mjDSBL_CONSTRAINT)
+    active = [] if off else _active(m, found)
     joined = [i for i in active if int(m.eq_type[i]) in _JOINED]
     coupled = [i for i in active if int(m.eq_type[i]) in _COUPLED]
     others = sorted({*active} - {*joined, *coupled})
@@ -45,24 +42,25 @@ def read_equalities(
         names = [_name(m, i) for i in spatial]
         found.refuse("equality", f"{listing(names)} (couples spatial tendons)")
         coupled = [i for i in coupled if i not in spatial]
+    rigid = [i for i in joined if len({frame.link for frame in _frames(m, links, i)}) == 1]
+    if rigid:
+        within = listing([_name(m, i) for i in rigid])
+        found.refuse("equality", f"{within} (between frames of one rigid body: nothing can give)")
+        joined = [i for i in joined if i not in rigid]
     pairs = [_frames(m, links, i) for i in joined]
-    for i, (first, second) in zip(joined, pairs, strict=True):
-        if first.link == second.link:
-            raise ModelError(
-                f"{source}: equality {_name(m, i)} joins two frames of one rigid body: it holds "
-                "always, or never. Remove it, or give a body a joint."
-            )
+    couplings = _couplings(m, coupled)
     table = Equalities(
         names=tuple(_name(m, i) for i in [*joined, *coupled]),
         first=np.array([a.link for a, _ in pairs], dtype=int),
         second=np.array([b.link for _, b in pairs], dtype=int),
         welded=np.array([_welded(m, i) for i in joined], dtype=bool),
+        coupled=np.any(couplings["coupling_coefficients"] != 0, axis=1).reshape(-1, m.nv),
     )
     frames = [[a.pose, b.pose] for a, b in pairs]
     return table, {
         "equality_pos": np.array([[x.pos for x in f] for f in frames]).reshape(-1, 2, 3),
         "equality_quat": np.array([[x.quat for x in f] for f in frames]).reshape(-1, 2, 4),
-        **_couplings(m, coupled),
+        **couplings,
     }
 
 

@@ -8,10 +8,12 @@ from dojo.model.errors import UnsupportedFeature, close_matches
 FEATURES = {
     "body-body collision": "on request: all pairs of bodies",
     "initial overlap": "on request: pairs of bodies that overlap where the file puts them",
-    "equality": "equality constraints of spatial tendons and of flexes",
-    "tendon": "spatial tendons that carry a limit, spring or damper; friction and armature of any",
+    "equality": "equality constraints of spatial tendons, of flexes, within a rigid body",
+    "tendon": "spatial tendons that act; friction, armature, force limits, polynomials of any",
     "ball limit": "limits on ball joints",
-    "actuator": "activation dynamics, muscles, spatial tendons, cranks, adhesion, delays",
+    "actuator": "activation dynamics, muscles, spatial tendons, cranks, reference sites, adhesion, "
+    "armature, damping, delays; on joints of limited actuator force, through tendons and sites",
+    "actuator gravcomp": "gravity compensation that counts as actuator force",
     "mocap": "mocap bodies",
     "fluid": "drag and lift of a medium (density, viscosity, wind)",
     "flex": "deformable bodies",

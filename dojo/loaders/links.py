@@ -140,6 +140,9 @@ def _inertial_parameters(
 def _gravcomp(m: mujoco.MjModel, body_link: np.ndarray, found: Findings) -> np.ndarray:
     """Share of each link's weight that is carried, (nl,)."""
     share = np.zeros(m.njnt)
+    # MuJoCo takes it for a passive force.
+    if disabled(m, _DISABLE.mjDSBL_SPRING) and disabled(m, _DISABLE.mjDSBL_DAMPER):
+        return share
     for link in range(m.njnt):
         bodies = np.flatnonzero(body_link == link)
         mass, carried = m.body_mass[bodies], m.body_gravcomp[bodies]

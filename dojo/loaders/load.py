@@ -72,7 +72,7 @@ def load(
     find_unsupported(m, found)
     links = read_links(m, found)
     geoms = read_geoms(m, links, found)
-    equalities, equality_parameters = read_equalities(m, links, name, found)
+    equalities, equality_parameters = read_equalities(m, links, found)
     tendons = read_tendons(m, name, found)
     actuators = read_actuators(m, links, tendons, found)
     budget = _budget(contact_budget, len(links.kinds))
@@ -92,6 +92,7 @@ def load(
         equalities=equalities,
         tendon_names=tendons.names,
         limited_tendons=tendons.limited,
+        tendon_dofs=tendons.parameters["tendon_coefficients"] != 0,
         actuators=actuators.table,
         actuator_names=actuators.names,
         geom_kind=geoms.kinds,

@@ -1,11 +1,13 @@
 """Mesh files in formats that MuJoCo's compiler reads."""
 
+import re
 from pathlib import Path
 
 import trimesh
 
 from dojo.model.errors import ModelError
 
+_UNIT = re.compile(rb"<unit\b[^>]*\bmeter=[\"']([0-9.eE+-]+)[\"']")
 _NATIVE = (".obj", ".stl", ".msh")
 
 
@@ -30,8 +32,16 @@ def readable(path: Path, name: str) -> tuple[bytes, str]:
         raise ModelError(f"{name}: cannot be read: {error}.") from None
     if not isinstance(mesh, trimesh.Trimesh) or not len(mesh.faces):
         raise ModelError(f"{name}: holds no triangles.")
+    if suffix == ".dae":
+        mesh.apply_scale(_unit(data))
     text = mesh.export(file_type="obj", include_normals=False, include_texture=False)
     return str(text).encode(), ".obj"
+
+
+def _unit(data: bytes) -> float:
+    """Metres of a Collada file's unit, which trimesh does not apply."""
+    unit = _UNIT.search(data)
+    return float(unit[1]) if unit else 1.0
 
 
 def _is_text(data: bytes) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from dojo.loaders.findings import Findings
 from dojo.loaders.geoms import Geoms
 from dojo.loaders.names import body_name
-from dojo.loaders.urdf import parsed
+from dojo.loaders.urdf import is_urdf, parsed
 from dojo.model.errors import ModelError, close_matches
 
 Restitution = float | Mapping[str, float]
@@ -51,8 +51,7 @@ def _urdf_links(text: str) -> dict[str, float]:
     """Restitution of the links of a URDF file that have one."""
     if "<restitution" not in text:
         return {}
-    robot = parsed(text)
-    links = robot.iterfind("link") if robot is not None and robot.tag == "robot" else ()
+    links = parsed(text, "URDF").iterfind("link") if is_urdf(text) else ()
     tags = [(link.get("name", ""), link.find("contact/restitution")) for link in links]
     return {
         name: _number(f"restitution of link {name}", tag.get("value"))

@@ -41,19 +41,30 @@ def read_source(
 
     Raises:
         ModelError: missing file, malformed XML.
-        ValueError: `root` of what is not a URDF.
+        ValueError: `root` or repair of what is not a URDF.
     """
-    _check_root(root, source)
+    if root not in (None, "fixed", "floating"):
+        raise ValueError(f"load(root={root!r}): must be 'fixed', 'floating' or None.")
     if isinstance(source, mujoco.MjSpec):
+        _check_no_urdf(root, repair_inertia)
         # The caller's own stays as it is.
         return source.copy(), "<MjSpec>"
-    text = os.fspath(source)
-    if text.lstrip().startswith("<"):
-        name = "<XML string>"
-        if is_urdf(text):
-            return _from_urdf(text, Path.cwd(), name, root, repair_inertia, found), name
-        with _explaining(name):
+    text, path, name = _named(source)
+    if is_urdf(text):
+        folder = Path.cwd() if path is None else path.parent
+        return _from_urdf(text, folder, name, root, repair_inertia, found), name
+    _check_no_urdf(root, repair_inertia)
+    with _explaining(name):
+        if path is None:
             return mujoco.MjSpec.from_string(text), name
+        return mujoco.MjSpec.from_file(str(path)), name
+
+
+def _named(source: str | os.PathLike[str]) -> tuple[str, Path | None, str]:
+    """The XML, the path if it is one's, and a name for messages."""
+    text = os.fspath(source)
+    if _is_xml(text):
+        return source_text(source), None, "<XML string>"
     path = Path(text)
     if not path.is_file():
         kind = "is a folder, not a model file" if path.is_dir() else "no such file"
@@ -61,20 +72,22 @@ def read_source(
             f"{path}: {kind} (working directory {Path.cwd()}). Give the path of an MJCF or URDF "
             "file, or its XML as a string."
         )
-    text = source_text(source)
-    if is_urdf(text):
-        return _from_urdf(text, path.parent, str(path), root, repair_inertia, found), str(path)
-    with _explaining(str(path)):
-        return mujoco.MjSpec.from_file(str(path)), str(path)
+    return source_text(source), path, str(path)
 
 
-def _check_root(root: Root | None, source: Source) -> None:
-    if root not in (None, "fixed", "floating"):
-        raise ValueError(f"load(root={root!r}): must be 'fixed', 'floating' or None.")
-    urdf = not isinstance(source, mujoco.MjSpec) and is_urdf(source_text(source))
-    if root is not None and not urdf:
+def _is_xml(text: str) -> bool:
+    return text.lstrip("\ufeff \t\r\n").startswith("<")
+
+
+def _check_no_urdf(root: Root | None, repair_inertia: bool) -> None:
+    if root is not None:
         raise ValueError(
             f"load(root={root!r}): is for URDF files. In MJCF a <freejoint/> lets a body float."
+        )
+    if repair_inertia:
+        raise ValueError(
+            "load(repair_inertia=True): is for URDF files. MJCF has "
+            "<compiler inertiafromgeom='true'/>."
         )
 
 
@@ -112,10 +125,13 @@ def source_text(source: Source) -> str:
     if isinstance(source, mujoco.MjSpec):
         return ""
     text = os.fspath(source)
-    if text.lstrip().startswith("<"):
-        return text
-    path = Path(text)
-    return path.read_text(errors="replace") if path.is_file() else ""
+    if not _is_xml(text):
+        data = Path(text).read_bytes()
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError:
+            text = data.decode("latin-1")
+    return text.lstrip("\ufeff")
 
 
 def _explained(name: str, error: Exception) -> ModelError:

@@ -18,6 +18,7 @@ _REFUSED = {
     "tendon_armature": "armature",
     "tendon_stiffnesspoly": "polynomial stiffness",
     "tendon_dampingpoly": "polynomial damping",
+    "tendon_springyield": "plastic spring",
     "tendon_actfrclimited": "limited actuator force",
 }
 
@@ -83,24 +84,32 @@ def _name(m: mujoco.MjModel, t: int) -> str:
 
 def _find_unsupported(m: mujoco.MjModel, fixed: np.ndarray, found: Findings) -> None:
     spatial = np.flatnonzero(~fixed)
-    acting = (m.tendon_limited.astype(bool) | (m.tendon_stiffness != 0) | (m.tendon_damping != 0))[
-        spatial
-    ]
+    limited = m.tendon_limited.astype(bool) & (not _limits_off(m))
+    sprung = (m.tendon_stiffness != 0) & (not disabled(m, _DISABLE.mjDSBL_SPRING))
+    damped = (m.tendon_damping != 0) & (not disabled(m, _DISABLE.mjDSBL_DAMPER))
+    acting = (limited | sprung | damped)[spatial]
     if acting.any():
         names = listing([_name(m, int(t)) for t in spatial[acting]])
         found.refuse("tendon", f"{names} (spatial)")
     elif len(spatial):
         found.note(f"{len(spatial)} spatial tendons without limit, spring or damper: no effect")
+    constraint = disabled(m, _DISABLE.mjDSBL_CONSTRAINT)
+    smooth = constraint or disabled(m, _DISABLE.mjDSBL_FRICTIONLOSS)
     for field, what in _REFUSED.items():
+        if field == "tendon_frictionloss" and smooth:
+            continue
         values = np.asarray(getattr(m, field, np.zeros(m.ntendon)))
         has = [t for t in range(m.ntendon) if np.any(values[t])]
         if len(has):
             found.refuse("tendon", f"{listing([_name(m, t) for t in has])} ({what})")
 
 
+def _limits_off(m: mujoco.MjModel) -> bool:
+    return disabled(m, _DISABLE.mjDSBL_LIMIT) or disabled(m, _DISABLE.mjDSBL_CONSTRAINT)
+
+
 def _limits(m: mujoco.MjModel, kept: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray]:
-    off = disabled(m, _DISABLE.mjDSBL_LIMIT) or disabled(m, _DISABLE.mjDSBL_CONSTRAINT)
-    limited = np.flatnonzero(m.tendon_limited[kept].astype(bool) & (not off))
+    limited = np.flatnonzero(m.tendon_limited[kept].astype(bool) & (not _limits_off(m)))
     # A tendon stops where its margin begins.
     inwards = m.tendon_margin[kept[limited], None] * np.array([1.0, -1.0])
     ranges = m.tendon_range[kept[limited]] + inwards

@@ -29,6 +29,9 @@ def _joints(m: mujoco.MjModel, found: Findings) -> None:
     ]
     if ball and not disabled(m, _DISABLE.mjDSBL_LIMIT):
         found.refuse("ball limit", listing(ball))
+    carried = [joint_name(m, int(j)) for j in np.flatnonzero(m.jnt_actgravcomp)]
+    if carried and np.any(m.body_gravcomp):
+        found.refuse("actuator gravcomp", listing(carried))
     for field in ("dof_dampingpoly", "jnt_stiffnesspoly", "jnt_springyield"):
         # Absent from older MuJoCo releases.
         if np.any(getattr(m, field, 0)):

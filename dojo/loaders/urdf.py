@@ -8,6 +8,7 @@ size, second definitions of a material.
 """
 
 import dataclasses
+import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Literal
@@ -20,6 +21,9 @@ from dojo.model.errors import ModelError
 
 Root = Literal["fixed", "floating"]
 _Element = ElementTree.Element
+_FIRST_ELEMENT = re.compile(r"(?:\s|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>]*>)*<([\w:.-]+)", re.DOTALL)
+# A prefix of an element or an attribute.
+_PREFIX = re.compile(r"(</?|\s)([A-Za-z_][\w.-]*):(?=[A-Za-z_][\w.-]*[\s=/>])")
 _SCHEMES = ("package://", "model://", "file://")
 # Principal moments A, B, C of a body have A + B >= C; files round.
 _ROUNDING = 1e-6
@@ -36,9 +40,9 @@ class Prepared:
 
 
 def is_urdf(text: str) -> bool:
-    """Whether this is the XML of a URDF."""
-    robot = parsed(text)
-    return "<robot" in text if robot is None else robot.tag == "robot"
+    """Whether the first element of this XML is a robot."""
+    first = _FIRST_ELEMENT.match(text)
+    return first is not None and first[1].rpartition(":")[2] == "robot"
 
 
 def prepared(
@@ -47,16 +51,13 @@ def prepared(
     """The URDF of a file in `folder`, `name` for messages.
 
     Raises:
-        ModelError: unexpanded macros, a mesh that is nowhere, an impossible inertia, no single
-            root link.
+        ModelError: malformed XML, unexpanded macros, a mesh that is nowhere, an impossible
+            inertia, no single root link.
     """
-    robot = parsed(text)
-    if robot is None:
-        return Prepared(text, {})  # the compiler says where it is malformed
-    if any("xacro" in element.tag for element in robot.iter()):
-        raise ModelError(f"{name}: is a xacro. Expand it first: xacro {name} > robot.urdf.")
-    keeps_visuals = _compiler(robot).get("discardvisual", "true") == "false"
-    _without_visuals(robot, keeps_visuals)
+    if "<xacro:" in text:
+        raise ModelError(f"{name}: is a xacro. Expand it first: xacro FILE > robot.urdf.")
+    robot = parsed(text, name)
+    _without_visuals(robot, kept=_compiler(robot).get("discardvisual", "true") == "false")
     _without_empty_shapes(robot, found)
     _materials_once(robot)
     _with_root(robot, root, name, found)
@@ -65,14 +66,25 @@ def prepared(
     return Prepared(ElementTree.tostring(robot, encoding="unicode"), assets)
 
 
-def parsed(text: str) -> _Element | None:
-    """The XML; None if it is malformed."""
-    # Some files go on after their end, with bytes that are no XML.
+def parsed(text: str, name: str) -> _Element:
+    """The robot of a URDF, without namespaces.
+
+    Raises:
+        ModelError: it is malformed.
+    """
+    # Some files go on after their end, with bytes that are no XML; some use prefixes undeclared.
     body, end, _ = text.rpartition("</robot>")
-    try:
-        return ElementTree.fromstring(body + end if end else text)
-    except ElementTree.ParseError:
-        return None
+    for form in (text, body + end, _PREFIX.sub(r"\1\2_", body + end)):
+        try:
+            robot = ElementTree.fromstring(form)
+        except ElementTree.ParseError as error:
+            reason = str(error)
+            continue
+        for element in robot.iter():
+            if isinstance(element.tag, str):
+                element.tag = element.tag.rpartition("}")[2]
+        return robot
+    raise ModelError(f"{name}: the XML is malformed: {reason}.")
 
 
 def _compiler(robot: _Element) -> _Element:
@@ -140,9 +152,12 @@ def _with_root(robot: _Element, root: Root | None, name: str, found: Findings) -
             f"{name}: {len(roots)} root links ({listing(roots) or 'none'}), must be one: every "
             "other link is the child of a joint."
         )
-    heavy = any(_mass(robot, link) > 0 for link in _fixed_to(robot, roots[0]))
+    masses = _masses(robot)
+    heavy = any(masses.get(link, 0.0) > 0 for link in _fixed_to(robot, roots[0]))
     heavy &= roots[0] != "world"
     floats = heavy if root is None else root == "floating"
+    if floats and roots[0] == "world":
+        raise ModelError(f"{name}: its root link is called world, which does not float.")
     if floats:
         ElementTree.SubElement(robot, "link", name=_WORLD)
         taken = {joint.get("name") for joint in joints}
@@ -165,34 +180,56 @@ _WORLD = "dojo_world"
 
 def _fixed_to(robot: _Element, root: str) -> list[str]:
     """The root link and all that is fixed to it."""
-    fixed = [joint for joint in robot.findall("joint") if joint.get("type") == "fixed"]
-    ends = [[joint.find(tag) for tag in _ENDS] for joint in fixed]
-    pairs = [[end.get("link", "") for end in pair if end is not None] for pair in ends]
+    pairs = _fixed_pairs(robot)
     found = [root]
     for link in found:
-        found += [pair[1] for pair in pairs if len(pair) == 2 and pair[0] == link]
+        found += [child for parent, child in pairs if parent == link and child not in found]
     return found
 
 
-def _mass(robot: _Element, link: str) -> float:
-    mass = robot.find(f"link[@name='{link}']/inertial/mass")
-    try:
-        return 0.0 if mass is None else float(mass.get("value", "0"))
-    except ValueError:
-        return 0.0  # the compiler names the number
+def _fixed_pairs(robot: _Element) -> list[tuple[str, str]]:
+    """Parents and children of fixed joints."""
+    fixed = [joint for joint in robot.findall("joint") if joint.get("type") == "fixed"]
+    ends = [[joint.find(tag) for tag in _ENDS] for joint in fixed]
+    names = [["" if end is None else end.get("link", "") for end in pair] for pair in ends]
+    return [(parent, child) for parent, child in names]
+
+
+def _masses(robot: _Element) -> dict[str, float]:
+    """Masses of the links that have one [kg]."""
+    found = {}
+    for link in robot.findall("link"):
+        mass = link.find("inertial/mass")
+        try:
+            found[link.get("name", "")] = 0.0 if mass is None else float(mass.get("value", "0"))
+        except ValueError:
+            continue  # the compiler names the number
+    return found
 
 
 def _checked_inertias(robot: _Element, repair: bool, name: str, found: Findings) -> None:
     """Names links whose inertia no body can have, or makes it possible."""
+    options = _compiler(robot)
+    if "true" in (options.get("balanceinertia"), options.get("inertiafromgeom")):
+        return  # the compiler has other ones
+    masses, fused = _masses(robot), {child for _, child in _fixed_pairs(robot)}
     wrong = []
     for link in robot.findall("link"):
-        element, mass = link.find("inertial/inertia"), _mass(robot, link.get("name", ""))
+        own = link.get("name", "")
+        element = link.find("inertial/inertia")
         inertia = None if element is None else _inertia(element)
-        if element is None or inertia is None or not mass > 0 or possible(inertia):
+        if element is None or inertia is None or not masses.get(own, 0.0) > 0:
             continue
-        wrong.append(link.get("name", "?"))
-        if repair:
-            nearest = nearest_possible(inertia, mass)
+        if not np.isfinite(inertia).all():
+            raise ModelError(f"{name}: the inertia of link {own} holds a NaN or an infinity.")
+        # What is fixed to another link may be a point.
+        if possible(inertia) or (own in fused and not inertia.any()):
+            continue
+        rounded = possible(inertia, _ROUNDING)
+        if not rounded:
+            wrong.append(own)
+        if repair or rounded:
+            nearest = nearest_possible(inertia, masses[own])
             for key, (i, j) in _MOMENTS.items():
                 element.set(key, repr(float(nearest[i, j])))
     if wrong and not repair:
@@ -230,21 +267,27 @@ def _spread(inertia: np.ndarray) -> np.ndarray:
     return 0.5 * np.trace(inertia) * np.eye(3) - inertia
 
 
-def possible(inertia: np.ndarray) -> bool:
-    """Whether a body may have this inertia (3, 3) about its centre of mass."""
+def possible(inertia: np.ndarray, rounding: float = 0.0) -> bool:
+    """Whether a body may have this inertia (3, 3) about its centre of mass.
+
+    rounding: how much of the largest moment the others may miss.
+    """
     moments = np.linalg.eigvalsh(inertia)
     spread = np.linalg.eigvalsh(_spread(inertia))
-    return bool(moments[0] > 0 and spread[0] >= -_ROUNDING * moments[-1])
+    return bool(moments[0] > 0 and spread[0] >= -rounding * moments[-1])
 
 
 def nearest_possible(inertia: np.ndarray, mass: float) -> np.ndarray:
     """The inertia (3, 3) of a body whose spread of mass is nearest to that asked for.
 
-    In the Frobenius norm of the integral of x x^T, whose eigenvalues are cut off below at those
-    of a body of 1 mm. Source: Wensing, Kim, Slotine, IEEE RA-L 3 (2018) 60, for the condition.
+    In the Frobenius norm of the integral of x x^T, whose eigenvalues are cut off below: at those of
+    a body of 1 mm, or at the rounding of what there is if that is less. Source: Wensing, Kim,
+    Slotine, IEEE RA-L 3 (2018) 60, for the condition.
     """
     values, vectors = np.linalg.eigh(_spread(inertia))
     least = mass * _LEAST_RADIUS**2
+    if values[0] >= -_ROUNDING * np.abs(values).max():
+        least = min(least, 1e-9 * values[-1])
     spread = vectors @ np.diag(np.maximum(values, least)) @ vectors.T
     return np.trace(spread) * np.eye(3) - spread
 
@@ -252,18 +295,19 @@ def nearest_possible(inertia: np.ndarray, mass: float) -> np.ndarray:
 def _with_meshes(robot: _Element, folder: Path, name: str) -> dict[str, bytes]:
     """Points every mesh at an asset, and returns these."""
     compiler = _compiler(robot)
-    base = folder / compiler.attrib.pop("meshdir", "")
+    asset_dir = compiler.attrib.pop("assetdir", "")
+    base = folder.absolute() / (compiler.attrib.pop("meshdir", "") or asset_dir)
     compiler.set("strippath", "false")
     assets: dict[str, bytes] = {}
     names: dict[Path, str] = {}
-    for mesh in robot.iter("mesh"):
+    for mesh in robot.iterfind("link/*/geometry/mesh"):
         asked = mesh.get("filename", "")
-        path = located(asked, [base, *folder.absolute().parents, folder])
+        path = located(asked, base, folder.absolute())
         if path is None:
             raise ModelError(
                 f"{name}: mesh {asked!r} is not there. Looked for it from {folder.absolute()} "
-                "upwards, with and without the package's name. Put the package's folder above the "
-                "file, or correct the path."
+                "upwards, with and without the first folders of its path. Put the package's folder "
+                "above the file, or correct the path."
             )
         if path not in names:
             data, suffix = readable(path, f"{name}: mesh {asked!r}")
@@ -281,21 +325,24 @@ def _free_name(stem: str, suffix: str, taken: dict[str, bytes]) -> str:
     return name
 
 
-def located(asked: str, folders: list[Path]) -> Path | None:
-    """The file that a mesh's path means: from each folder, whole or without the package's name.
+def located(asked: str, base: Path, folder: Path) -> Path | None:
+    """The file that a mesh's path means, from `base`, the file's folder, and those above it.
 
-    Or its name alone, as MuJoCo's compiler takes the paths of a URDF.
+    The path whole, or without its first folders (a package's name, or the place of the package on
+    another machine); its bare name only in `base` and beside the file, where MuJoCo's compiler
+    looks as well.
     """
-    rest = asked
+    rest = asked.replace("\\", "/")
     for scheme in _SCHEMES:
         rest = rest.removeprefix(scheme)
-    parts = Path(rest).parts
-    if Path(rest).is_absolute() and Path(rest).is_file():
+    if not rest:
+        return None
+    if Path(rest).is_file() and Path(rest).is_absolute():
         return Path(rest)
-    parts = tuple(part for part in parts if part != "/")
-    tails = [parts, parts[1:], parts[-1:]] if parts else []
-    for tail in [tail for tail in tails if tail]:
-        for folder in folders:
-            if (folder / Path(*tail)).is_file():
-                return (folder / Path(*tail)).resolve()
+    parts = [part for part in Path(rest).parts if part != "/"]
+    for k in range(len(parts)):
+        bare = k == len(parts) - 1 > 0
+        for place in (base, folder) if bare else (base, folder, *folder.parents):
+            if (place / Path(*parts[k:])).is_file():
+                return (place / Path(*parts[k:])).resolve()
     return None

@@ -177,6 +177,7 @@ class Equalities(ContentHashed):
     first: np.ndarray
     second: np.ndarray
     welded: np.ndarray
+    coupled: np.ndarray  # (k, nv) bool, the degrees of freedom of each coupling
 
     @property
     def couplings(self) -> int:
@@ -211,6 +212,7 @@ class Topology(ContentHashed):
     equalities: Equalities
     tendon_names: tuple[str, ...]
     limited_tendons: np.ndarray  # (ntlimit,) tendons with limits
+    tendon_dofs: np.ndarray  # (nt, nv) bool, the degrees of freedom of each tendon
     actuators: Actuators
     actuator_names: tuple[str, ...]
     geom_kind: tuple[GeomKind, ...]

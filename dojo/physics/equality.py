@@ -10,16 +10,16 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from dojo.math import rotations
 from dojo.math.vectors import (
-    add_diagonal,
     at_least,
     contract,
     cross,
     diagonal,
     eye,
+    inverse_positive,
     matmat,
     matvec,
     outer,
@@ -31,12 +31,13 @@ from dojo.math.vectors import (
 )
 from dojo.model.layout import layout, placed, take
 from dojo.model.model import Model
-from dojo.physics.inertia import solve_mass
 from dojo.physics.kinematics import Frames, attached
 
-# What an impulse gives way by, of what it moves: nothing to be seen, and it decides where rows
-# depend on each other, as in every planar loop. By the bits of a float.
-_GIVES = {64: 1e-11, 32: 1e-5}
+# Rows that depend on each other, as in every planar loop, do so but for the digits of a file: what
+# moves less than this share of what the rows move is none of them.
+_DEPENDENT = 1e-5
+# What impulses give way by, of what they move: nothing to be seen. By the bits of a float.
+_GIVES = {64: 1e-12, 32: 1e-7}
 
 
 class Bonds(NamedTuple):
@@ -44,15 +45,28 @@ class Bonds(NamedTuple):
 
     violation: Array  # (e,) [m or rad]
     rows: Array  # (e, nv) its rates
-    mobility: Array  # (e,) velocity that remains per unit of impulse
-    compliance: Array  # (e,) violation that remains per unit of impulse
+    answers: Array  # (nv, e) velocities per unit of impulse
+    mobility: Array  # (e, e) velocities of the rows per unit of impulse
+    compliance: Array  # (e, e) violation that remains per unit of impulse
 
 
-def bonds(model: Model, frames: Frames, axes: Array, q: Array, mass: Array) -> Bonds:
-    """The constraints at q with these link frames, motion axes and mass matrix."""
+def bonds(
+    model: Model, frames: Frames, axes: Array, q: Array, solve: Callable[[Array], Array]
+) -> Bonds:
+    """The constraints at q with these link frames and motion axes.
+
+    `solve` gives M^-1 of columns, M symmetric and positive.
+    """
     rows = equality_rates(model, frames, axes, q)
-    mobility = _mobility(model, rows, mass)
-    return Bonds(violation(model, frames, q), rows, mobility, model.timestep * mobility)
+    if not len(rows):
+        none = jnp.zeros((0, 0), rows.dtype)
+        return Bonds(jnp.zeros(0, rows.dtype), rows, rows.T, none, none)
+    answers = solve(rows.T)
+    mobility = contract(rows, answers)
+    mobility = 0.5 * (mobility + mobility.T)
+    gives = _gives(model, mobility)
+    compliance = model.timestep * gives
+    return Bonds(violation(model, frames, q), rows, answers, mobility + gives, compliance)
 
 
 def violation(model: Model, frames: Frames, q: Array) -> Array:
@@ -94,13 +108,19 @@ def equality_rates(model: Model, frames: Frames, axes: Array, q: Array) -> Array
 
 def remaining(model: Model, violation: Array, recovered: Array) -> Array:
     """What of a violation (e,) recovery leaves: `recovered` less of each distance and angle."""
+    if not model.topology.ne:
+        return violation
     places, turns, coupled = _groups(model, violation)
 
     def left(x: Array) -> Array:
         length = safe_norm(x)
         return x * (1.0 - recovered / at_least(length, recovered))
 
-    return jnp.concatenate([left(places).ravel(), left(turns).ravel(), left(coupled[None])[0]])
+    # Of a turn the angle counts, whose Cayley vector grows faster.
+    half = 0.5 * safe_norm(turns)
+    angle = jnp.maximum(jnp.arctan(half) - 0.5 * recovered, 0.0)
+    turned = turns * (jnp.tan(angle) / at_least(half))
+    return jnp.concatenate([left(places).ravel(), turned.ravel(), left(coupled[None])[0]])
 
 
 def solve_bound(
@@ -108,32 +128,34 @@ def solve_bound(
 ) -> tuple[Array, Array]:
     """x (nv, ...) with M x = rhs + rows^T y and rows x = wanted, default 0; and y (e, ...).
 
-    `solve` gives M^-1 of a vector or of columns, M symmetric and positive.
+    `solve` gives M^-1 of a vector or of columns, the same M as that of the bonds.
     """
     free = solve(rhs)
     if not len(at.rows):
         return free, jnp.zeros((0, *rhs.shape[1:]), rhs.dtype)
-    answers = solve(at.rows.T)
     missing = -contract(at.rows, free)
     missing = missing if wanted is None else wanted + missing
-    y = solve_positive(effective_mobility(at, answers), missing)
-    return free + contract(answers, y), y
+    y = solve_positive(at.mobility, missing)
+    return free + contract(at.answers, y), y
 
 
-def effective_mobility(at: Bonds, answers: Array) -> Array:
-    """Velocities of the rows per unit of their impulses, `answers` = M^-1 rows^T: (e, e)."""
-    mobility = contract(at.rows, answers)
-    return add_diagonal(0.5 * (mobility + mobility.T), at.mobility)
+def _gives(model: Model, mobility: Array) -> Array:
+    """Velocity that remains per unit of impulse, (e, e): of each share w of the mobility
 
+        g + t (t / (w + t))^4
 
-def _mobility(model: Model, rows: Array, mass: Array) -> Array:
-    """The same for the rows of a joined pair that share their unit: a row may move nothing."""
-    if not model.topology.ne:
-        return jnp.zeros(0, model.dtype)
-    moved = diagonal(contract(rows, solve_mass(model, mass, rows.T)))
-    *pairs, coupled = _groups(model, moved)
+    with t below which rows depend on each other, g what all give; w = 1 where a row is alone.
+    """
+    # The same unit for the rows of a joined pair: one of them may move nothing.
+    *pairs, coupled = _groups(model, diagonal(mobility))
     largest = [jnp.concatenate(3 * [group.max(axis=0)]) for group in pairs]
-    return _GIVES[8 * model.dtype.itemsize] * jnp.concatenate([*largest, coupled])
+    unit = jnp.sqrt(at_least(jnp.concatenate([*largest, coupled])))
+    share = mobility / (unit * unit[:, None])
+    one = eye(share.dtype, len(share))
+    weak = _DEPENDENT * inverse_positive(share + _DEPENDENT * one)
+    weak = contract(weak, weak)
+    gives = _GIVES[8 * model.dtype.itemsize] * one + _DEPENDENT * contract(weak, weak)
+    return lax.stop_gradient(gives * (unit * unit[:, None]))
 
 
 def _groups(model: Model, rows: Array) -> tuple[Array, Array, Array]:

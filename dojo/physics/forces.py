@@ -97,7 +97,9 @@ def _tendon_springs(model: Model, q: Array, inertia: Array) -> tuple[Array, Arra
     h, k = model.timestep, model.tendon_stiffness
     stretch = tendon_stretch(model, q)
     stiff = h * h * k * _mobility(model.tendon_coefficients, inertia) >= STIFF_SPRING
-    drag = h * model.tendon_damping + jnp.where(stiff & (stretch != 0), h * h * k, 0.0)
+    low, high = model.tendon_springlength.T
+    pulls = (stretch != 0) | (low == high)
+    drag = h * model.tendon_damping + jnp.where(stiff & pulls, h * h * k, 0.0)
     return -h * k * stretch, drag
 
 

@@ -168,6 +168,8 @@ def _dofs_of_trees(topology: Topology) -> np.ndarray | None:
     """Degrees of freedom of each tree, nv where there are no more: (trees, k). None for a few."""
     nv = topology.moves.shape[1]
     root = topology.ancestor[:-1].argmax(axis=1)[topology.dof_link]
+    if any(len(np.unique(root[dofs])) > 1 for dofs in topology.tendon_dofs):
+        return None  # their drag couples trees
     trees = [np.flatnonzero(root == link) for link in np.unique(root)]
     most = max(map(len, trees), default=0)
     if nv < _MANY * most or not most:

@@ -105,12 +105,13 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
     momentum = contract(mass, v)
     # A start of searches: drag that drives could leave no factor.
     resistance = impulse.added_to(mass, least=0.0)
-    held = bonds(model, frames, axes, q, mass)
+    resisted = partial(solve_mass, model, resistance)
+    held = bonds(model, frames, axes, q, resisted)
     recovered = model.timestep * RECOVERY_SPEED
     remains = remaining(model, held.violation, recovered)
     wanted = (remains - held.violation) / model.timestep
     unhindered, multiplier = jax.lax.stop_gradient(
-        solve_bound(partial(solve_mass, model, resistance), momentum + constant, held, wanted)
+        solve_bound(resisted, momentum + constant, held, wanted)
     )
     ahead = frames_ahead(model, maps, q, frames, unhindered)
     contacts = anchored(model, candidates(model), frames, ahead)
@@ -301,5 +302,6 @@ def arrive(
     mass = mass_matrix_at(model, trial.frames, trial.axes)
     momentum = joint_forces(model, trial.axes, trial.interval.momentum)
     momentum = momentum + model.dof_armature * v - defect
-    held = bonds(model, trial.frames, trial.axes, trial.q, mass)
-    return trial.q, *solve_bound(partial(solve_mass, model, mass), momentum, held)
+    solve = partial(solve_mass, model, mass)
+    held = bonds(model, trial.frames, trial.axes, trial.q, solve)
+    return trial.q, *solve_bound(solve, momentum, held)

@@ -30,7 +30,7 @@ from dojo.model.topology import WORLD, Topology
 from dojo.model.topology import contact_geoms as all_contact_geoms
 from dojo.physics import mechanics
 from dojo.physics.collision import Candidates, contact_geoms, contact_points, framed
-from dojo.physics.equality import bonds, effective_mobility, solve_bound
+from dojo.physics.equality import bonds, solve_bound
 from dojo.physics.forces import Impulse
 from dojo.physics.inertia import mass_matrix_at, solve_mass
 from dojo.physics.limits import limit_table, tendon_rows
@@ -63,7 +63,7 @@ def arrival(model: Model, node: Node, trial: Trial) -> Node:
     point, contacts = contact_points(trial.touch), framed(model, node.contacts, trial.touch)
     zero = jnp.zeros(model.nv, model.dtype)
     mass = mass_matrix_at(model, trial.frames, trial.axes)
-    held = bonds(model, trial.frames, trial.axes, trial.q, mass)
+    held = bonds(model, trial.frames, trial.axes, trial.q, partial(solve_mass, model, mass))
     return node._replace(
         q=trial.q,
         frames=trial.frames,
@@ -80,11 +80,16 @@ def arrival(model: Model, node: Node, trial: Trial) -> Node:
     )
 
 
-def taken_back(model: Model, node: Node, end: Node, v: Array, gamma: Array, b: Array) -> Array:
-    """Velocity v (nv,) at the end of a step without these impulses of its contacts and limits."""
+def taken_back(
+    model: Model, node: Node, end: Node, v: Array, gamma: Array, b: Array
+) -> tuple[Array, Array]:
+    """Velocity v (nv,) at the end of a step without these impulses of its contacts and limits.
+
+    And what the equality constraints answer them with, (ne,).
+    """
     impulse = mechanics.pull(model, node, gamma, b)
-    change, _ = solve_bound(partial(solve_mass, model, end.mass), impulse, end.bonds)
-    return v - change
+    change, held = solve_bound(partial(solve_mass, model, end.mass), impulse, end.bonds)
+    return v - change, held
 
 
 def effective_mass(model: Model, at: Node) -> Array:
@@ -96,9 +101,8 @@ def effective_mass(model: Model, at: Node) -> Array:
     # Not by a solve for all rows: its derivatives take as many again for each tangent.
     inverse = inverse_positive(at.mass)
     if model.topology.ne:
-        answers = contract(inverse, at.bonds.rows.T)
-        held = inverse_positive(effective_mobility(at.bonds, answers))
-        inverse = inverse - contract(answers, contract(held, answers.T))
+        held = contract(at.bonds.answers, inverse_positive(at.bonds.mobility))
+        inverse = inverse - contract(held, at.bonds.answers.T)
     return 1.0 / at_least(jnp.sum(work * contract(inverse, work), axis=0))
 
 
@@ -136,7 +140,8 @@ def strikes(
     h, nc = model.timestep, node.weight.shape[0]
     mass = effective_mass(model, end)
     closed = h * gamma > mass * slack
-    how = approach(model, node, end, taken_back(model, node, end, v, gamma, b))
+    before, _ = taken_back(model, node, end, v, gamma, b)
+    how = approach(model, node, end, before)
     least = how.pressed**2 + 2 * kappa / (h * mass[:nc])
     bounces = closed[:nc] & (how.speed < 0) & (how.square > least)
     touching, limits = _mechanisms(model.topology)
@@ -151,22 +156,24 @@ def strikes(
 def _mechanisms(topology: Topology) -> tuple[np.ndarray, np.ndarray]:
     """A number for the mechanism of each geom, -1 for the world's, and of each limit (2 nlimit,).
 
-    Mechanisms that may touch each other, or that an equality constraint joins, count as one. A
-    tendon belongs to none: it ends where it is when something else bounces.
+    Mechanisms that may touch each other, or that an equality constraint or a tendon joins, count as
+    one.
     """
     number = np.append(topology.ancestor[:-1].argmax(axis=1), WORLD)
     joined = topology.equalities
+    spans = [topology.dof_link[row] for row in (*joined.coupled, *topology.tendon_dofs)]
     links = [
         topology.geom_link[all_contact_geoms(topology)],
         np.stack([joined.first, joined.second], axis=1),
+        *(np.stack([span[:-1], span[1:]], axis=1) for span in spans),
     ]
     for a, b in np.concatenate(links):
         if WORLD not in (number[a], number[b]):
             number[number == number[b]] = number[a]
-    limits = np.concatenate(
-        [number[np.tile(topology.limited, 2)], np.full(2 * len(topology.limited_tendons), WORLD)]
-    )
-    return number[topology.geom_link], limits
+    spans = [topology.dof_link[row] for row in topology.tendon_dofs[topology.limited_tendons]]
+    tendons = np.array([span[0] for span in spans], dtype=int)
+    limits = np.concatenate([np.tile(topology.limited, 2), np.tile(tendons, 2)])
+    return number[topology.geom_link], number[limits]
 
 
 def leaving_speed(model: Model, contacts: Candidates, how: Approach, bounces: Array) -> Array:

@@ -156,7 +156,7 @@ def arrival_rates(model: Model, at: Solved) -> Arrival:
     mass = mass_matrix_at(model, trial.frames, trial.axes)
     solved = positive_solver(mass)
     momentum = joint_forces(model, trial.axes, wrench) + model.dof_armature * at.v
-    held = bonds(model, trial.frames, trial.axes, trial.q, mass)
+    held = bonds(model, trial.frames, trial.axes, trial.q, solved)
     v, multiplier = solve_bound(solved, momentum, held)
     by_end = joint_forces_rate(model, trial.axes, wrench, end)
     by_end = by_end - momentum_rate(model, trial.axes, inertia, v)

@@ -31,7 +31,7 @@ _GAIN = 0.1
 # A contradiction must hold for all velocities of up to this multiple of those at hand.
 _REACH = 10.0
 # Equality constraints that give way by more than this share of what recovery asks for are torn.
-_TORN = 1e-2
+_TORN = 0.1
 
 
 def saturated(model: Model, node: Node, trial: Trial, v: Array) -> Array:
@@ -98,7 +98,7 @@ def flung(model: Model, node: Node, v: Array, gap: Array, gamma: Array, pulled: 
 
 def torn(model: Model, node: Node, multiplier: Array) -> Array:
     """Whether equality constraints give way, since no motion satisfies them all: ()."""
-    gives = jnp.max(jnp.abs(node.bonds.compliance * multiplier), initial=0.0)
+    gives = jnp.max(jnp.abs(contract(node.bonds.compliance, multiplier)), initial=0.0)
     return gives > _TORN * RECOVERY_SPEED * model.timestep
 
 

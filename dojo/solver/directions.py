@@ -75,8 +75,9 @@ def advance(
     good = (lengths >= _SHORT_STEP) & (misses <= 1.0)
     choice = jnp.where(good.any(), jnp.argmax(good), jnp.argmin(misses))
     y, length, shortfall = _picked(choice, (points, lengths, shortfalls))
-    # The shortfall has looked at everything but v.
-    return y, length, jnp.isfinite(shortfall + reduced(y.v, 0))
+    # The shortfall has looked at everything but v and the multipliers.
+    rest = reduced(y.v, 0) + jnp.sum(y.multiplier)
+    return y, length, jnp.isfinite(shortfall + rest)
 
 
 def _picked(choice: Array, candidates: _Tree) -> _Tree:

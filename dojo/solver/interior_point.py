@@ -17,7 +17,7 @@ from dojo.math.vectors import smallest
 from dojo.solver import searches
 from dojo.solver.directions import advance
 from dojo.solver.linear_system import newton_system
-from dojo.solver.problem import Point, Problem, Residual, bound, residual
+from dojo.solver.problem import Point, Problem, Residual, equality_pull, residual
 from dojo.solver.searches import AFRESH, HERE, Radii, Rows, Search, search_at
 
 # A step shorter than this share of its direction is a jam on the boundary of a cone.
@@ -152,7 +152,7 @@ def _outgrown(problem: Problem, x: Point, left: Residual) -> Array:
     With friction, or without: bounds that contradict each other leave friction no time to settle.
     """
     largest = jnp.max(x.gamma, initial=0.0)
-    alone = problem.pull(x.gamma, jnp.zeros_like(x.b)) + bound(problem, x.multiplier)
+    alone = problem.pull(x.gamma, jnp.zeros_like(x.b)) + equality_pull(problem, x.multiplier)
     sums = (jnp.max(jnp.abs(part)) for part in (left.balance, alone))
     balanced = jnp.minimum(*sums) < _BALANCED * largest
     return balanced & (largest > _OUTGROWN * problem.scales.size[0])
@@ -208,7 +208,7 @@ def _unset(problem: Problem, v: Array) -> Point:
     """A point with nothing but v."""
     m, c, d = problem.sizes
     ones = jnp.ones((2 * d + 1, m + c), v.dtype)
-    none = jnp.zeros_like(problem.bonds.compliance)
+    none = jnp.zeros(len(problem.bonds.rows), v.dtype)
     return Point(v=v, orthant=ones[:2, :m], cones=ones[:, m:], multiplier=none)
 
 

@@ -38,7 +38,7 @@ class NewtonSystem(NamedTuple):
         """The same with `rhs.cone` meaning d beta + K d eta."""
         gamma0, b0 = self._impulses(rhs, rhs.gap, rhs.slip)
         pulled = self.problem.pull(gamma0, b0)
-        dv, multiplier = self._bound(rhs.balance + pulled, rhs.equality)
+        dv, multiplier = self._velocity(rhs.balance + pulled, rhs.equality)
         gap_rate, slip_rate = self.tangent.rates(dv)
         slack, eta = rhs.gap + gap_rate, rhs.slip + slip_rate
         gamma, b = self._impulses(rhs, slack, eta)
@@ -59,7 +59,7 @@ class NewtonSystem(NamedTuple):
         multiplier = self.bonds.schur.solve(equality - contract(self.bonds.rates, free))
         return free + contract(self.bonds.answers, multiplier), multiplier
 
-    def _bound(self, balance: Array, equality: Array) -> tuple[Array, Array]:
+    def _velocity(self, balance: Array, equality: Array) -> tuple[Array, Array]:
         """`velocities` of one right-hand side."""
         dv, multiplier = self.velocities(balance[:, None], equality[:, None])
         return dv[:, 0], multiplier[:, 0]
@@ -77,7 +77,7 @@ class BondFactors(NamedTuple):
 
     rates: Array  # da/dv, (e, n)
     answers: Array  # velocities that unit multipliers lead to, (n, e)
-    schur: WholeFactors  # of da/dv answers + s
+    schur: WholeFactors  # of da/dv answers + S
 
     @classmethod
     def of(
@@ -88,7 +88,7 @@ class BondFactors(NamedTuple):
         if not len(rows):
             return None
         rates, answers = tangent.equality_rates(), factors.solve(rows.T)
-        schur = add_diagonal(contract(rates, answers), compliance)
+        schur = contract(rates, answers) + compliance
         return cls(rates, answers, WholeFactors.of(schur))
 
 

@@ -5,13 +5,13 @@ of 1 + d dimensions, and e equality rows. The first f cones belong to the first 
 is mu gamma; that of the others is constant:
 
     F(v) = N^T gamma + T^T b + E^T lambda
-    a(v) + s lambda = 0
+    a(v) + S lambda = 0
     slack = g(v) >= 0,   gamma >= 0,   gamma slack = kappa
     eta = T v (d tangential components a cone)
     (radius, b) o (psi, eta) = kappa e      both in the second-order cone
 
 `o` is the Jordan product and e = (1, 0, ...) its identity. N need not be the derivative of g, nor E
-that of a; the compliance s > 0 decides where equality rows depend on each other.
+that of a; the compliance S decides where equality rows depend on each other.
 Layout is component first (see `dojo.math`): b and eta are (d, c).
 """
 
@@ -102,7 +102,7 @@ class Residual(NamedTuple):
     balance: Array  # F(v) - N^T gamma - T^T b - E^T lambda, (n,)
     orthant: Array  # (2, m): slack - g(v), gamma slack - kappa
     cones: Array  # (2 d + 1, c): eta - T v, then the Jordan product beta o eta - kappa e
-    equality: Array  # a(v) + s lambda, (e,)
+    equality: Array  # a(v) + S lambda, (e,)
 
     @property
     def gap(self) -> Array:
@@ -159,7 +159,7 @@ class Bonds(Protocol):
 
     @property
     def compliance(self) -> Array:
-        """s, (e,)."""
+        """S, (e, e), symmetric and positive."""
         ...
 
 
@@ -197,7 +197,7 @@ class Problem(Protocol):
 
     @property
     def bonds(self) -> "Bonds":
-        """E and s of the equality rows."""
+        """E and S of the equality rows."""
         ...
 
     @property
@@ -247,14 +247,14 @@ def residual(problem: Problem, rows: Rows, x: Point, kappa: Array) -> Residual:
     """The equations at a point whose `rows` are those of `x.v`."""
     beta, eta = cone_vectors(problem, x)
     return Residual(
-        balance=rows.balance - problem.pull(x.gamma, x.b) - bound(problem, x.multiplier),
+        balance=rows.balance - problem.pull(x.gamma, x.b) - equality_pull(problem, x.multiplier),
         orthant=jnp.stack([x.slack - rows.gap, x.gamma * x.slack - kappa]),
         cones=jnp.concatenate([x.eta - rows.slip, jordan(beta, eta) - kappa * identity(eta)]),
-        equality=rows.equality + problem.bonds.compliance * x.multiplier,
+        equality=rows.equality + contract(problem.bonds.compliance, x.multiplier),
     )
 
 
-def bound(problem: Problem, multiplier: Array) -> Array:
+def equality_pull(problem: Problem, multiplier: Array) -> Array:
     """E^T lambda, (n,)."""
     rows = problem.bonds.rows
     # Nothing to add to the program of a problem without equality rows.
