@@ -14,7 +14,7 @@ from differences import best_richardson
 from jacobians import Steps
 
 import dojo
-from dojo.physics.equality import equality_rates, violation
+from dojo.physics.equality import equality_rates, remaining, violation
 from dojo.physics.kinematics import difference, displace, link_frames, local_maps, motion_axes
 
 BODIES = """
@@ -166,6 +166,21 @@ def test_what_is_open_closes_at_half_a_metre_a_second():
         assert info.converged
     np.testing.assert_allclose(apart[:5], [0.02, 0.015, 0.01, 0.005, 0.0], atol=1e-9)
     assert max(apart[4:]) < 1e-9
+
+
+def test_recovery_has_derivatives_where_all_is_closed(linkage):
+    """At violations of exactly zero."""
+    zero = jnp.zeros(linkage.topology.ne)
+    slopes = jax.jacfwd(lambda x: remaining(linkage, x, 0.005))(zero)
+    np.testing.assert_array_equal(slopes, np.zeros((len(zero), len(zero))))
+
+
+def test_a_weld_opens_by_an_angle_and_closes_by_it(linkage):
+    """0.5 rad/s of the angle, whatever its Cayley vector does."""
+    turns = np.zeros((3, linkage.topology.ne))
+    turns[:, 6] = 2 * np.tan(0.5 * np.array([0.004, 1.0, 3.0]))
+    left = jax.vmap(lambda x: remaining(linkage, x, 0.005))(jnp.asarray(turns))
+    np.testing.assert_allclose(2 * np.arctan(0.5 * left[:, 6]), [0, 0.995, 2.995], atol=1e-12)
 
 
 def test_contradictions_are_told():

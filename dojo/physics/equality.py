@@ -119,7 +119,7 @@ def remaining(model: Model, violation: Array, recovered: Array) -> Array:
     # Of a turn the angle counts, whose Cayley vector grows faster.
     half = 0.5 * safe_norm(turns)
     angle = jnp.maximum(jnp.arctan(half) - 0.5 * recovered, 0.0)
-    turned = turns * (jnp.tan(angle) / at_least(half))
+    turned = turns * (jnp.tan(angle) / at_least(half, 0.5 * recovered))
     return jnp.concatenate([left(places).ravel(), turned.ravel(), left(coupled[None])[0]])
 
 
