@@ -183,6 +183,21 @@ def test_a_weld_opens_by_an_angle_and_closes_by_it(linkage):
     np.testing.assert_allclose(2 * np.arctan(0.5 * left[:, 6]), [0, 0.995, 2.995], atol=1e-12)
 
 
+def test_parts_pass_a_dead_point(linkage):
+    """Where a loop can go no further the whole step has no solution, its parts have."""
+    options = dojo.SolverOptions(retry_substeps=4)
+    retried = jax.jit(lambda model, state: dojo.step(model, state, options=options))
+    state, energy, parts = stirred(linkage, 0, 0.0), [], []
+    for _ in range(30):
+        state, info = retried(linkage, state)
+        assert info.converged
+        parts.append(int(info.parts))
+        energy.append(float(sum(dojo.energy(linkage, state))))
+    passed = parts.index(4)
+    assert parts.count(4) == 1
+    np.testing.assert_allclose(energy[passed], energy[passed - 1], rtol=2e-3)
+
+
 def test_contradictions_are_told():
     """Two pins of one bar, further apart than its holes."""
     bodies = """<body name="bar"><freejoint/><geom type="box" size=".5 .1 .1"/></body>

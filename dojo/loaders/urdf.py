@@ -24,6 +24,17 @@ _Element = ElementTree.Element
 _FIRST_ELEMENT = re.compile(r"(?:\s|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>]*>)*<([\w:.-]+)", re.DOTALL)
 # A prefix of an element or an attribute.
 _PREFIX = re.compile(r"(</?|\s)([A-Za-z_][\w.-]*):(?=[A-Za-z_][\w.-]*[\s=/>])")
+_ENDS = ("parent", "child")
+# The link that a floating root hangs on.
+_WORLD = "dojo_world"
+_MOMENTS = {
+    "ixx": (0, 0),
+    "iyy": (1, 1),
+    "izz": (2, 2),
+    "ixy": (0, 1),
+    "ixz": (0, 2),
+    "iyz": (1, 2),
+}
 _SCHEMES = ("package://", "model://", "file://")
 # Principal moments A, B, C of a body have A + B >= C; files round.
 _ROUNDING = 1e-6
@@ -174,10 +185,6 @@ def _with_root(robot: _Element, root: Root | None, name: str, found: Findings) -
         found.note(f"root link {roots[0]} is welded to the world, its inertia has no effect")
 
 
-_ENDS = ("parent", "child")
-_WORLD = "dojo_world"
-
-
 def _fixed_to(robot: _Element, root: str) -> list[str]:
     """The root link and all that is fixed to it."""
     pairs = _fixed_pairs(robot)
@@ -240,16 +247,6 @@ def _checked_inertias(robot: _Element, repair: bool, name: str, found: Findings)
         )
     if wrong:
         found.note(f"impossible inertias repaired, of links {listing(wrong)}")
-
-
-_MOMENTS = {
-    "ixx": (0, 0),
-    "iyy": (1, 1),
-    "izz": (2, 2),
-    "ixy": (0, 1),
-    "ixz": (0, 2),
-    "iyz": (1, 2),
-}
 
 
 def _inertia(element: _Element) -> np.ndarray | None:

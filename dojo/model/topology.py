@@ -206,7 +206,7 @@ class Topology(ContentHashed):
     joint_kind: tuple[JointKind, ...]
     link_names: tuple[str, ...]
     joint_names: tuple[str, ...]
-    limited: np.ndarray  # (nlimit,) scalar joints with limits
+    limited: np.ndarray  # (k,) scalar joints with limits
     force_limited_joints: np.ndarray  # (k,) scalar joints whose actuator force is limited
     dry_dofs: np.ndarray  # (nd,) degrees of freedom with dry friction (frictionloss)
     equalities: Equalities
