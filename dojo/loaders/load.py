@@ -15,6 +15,7 @@ from dojo.loaders.equality import read_equalities
 from dojo.loaders.findings import Findings, normalize_ignore
 from dojo.loaders.geoms import read_geoms
 from dojo.loaders.links import check_mass_matrix, read_links
+from dojo.loaders.ranges import within_margins
 from dojo.loaders.restitution import Restitution, read_restitution
 from dojo.loaders.source import Source, compiled, read_source, source_text
 from dojo.loaders.tendons import read_tendons
@@ -162,21 +163,14 @@ def _model(topology: Topology, parameters: dict[str, Any], dtype: DTypeLike | No
     return Model(topology=topology, **arrays)
 
 
-def _limits(m: mujoco.MjModel, source: str) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+def _limits(m: mujoco.MjModel, name: str) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     scalar = np.isin(m.jnt_type, _SCALAR)
     bits = mujoco.mjtDisableBit
     active = not (disabled(m, bits.mjDSBL_LIMIT) or disabled(m, bits.mjDSBL_CONSTRAINT))
     limited = np.flatnonzero(m.jnt_limited.astype(bool) & scalar & active)
     force = np.flatnonzero(m.jnt_actfrclimited.astype(bool) & scalar)
-    # A joint stops where its margin begins.
-    inwards = m.jnt_margin[limited, None] * np.array([1.0, -1.0])
-    ranges = m.jnt_range[limited] + inwards
-    for joint, (low, high) in zip(limited, ranges, strict=True):
-        if low > high:
-            raise ModelError(
-                f"{source}: joint {m.joint(joint).name}: its margin {m.jnt_margin[joint]:g} leaves "
-                f"nothing of its range {m.jnt_range[joint]}. Make the margin smaller."
-            )
+    names = [f"joint {m.joint(joint).name}" for joint in limited]
+    ranges = within_margins(m.jnt_range[limited], m.jnt_margin[limited], names, name)
     return (
         limited,
         force,

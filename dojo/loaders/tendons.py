@@ -7,8 +7,8 @@ import numpy as np
 
 from dojo.loaders.findings import Findings, listing
 from dojo.loaders.names import element_name
+from dojo.loaders.ranges import within_margins
 from dojo.loaders.unsupported import disabled
-from dojo.model.errors import ModelError
 
 _DISABLE = mujoco.mjtDisableBit
 _ON_JOINT = int(mujoco.mjtWrap.mjWRAP_JOINT)
@@ -110,13 +110,6 @@ def _limits_off(m: mujoco.MjModel) -> bool:
 
 def _limits(m: mujoco.MjModel, kept: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray]:
     limited = np.flatnonzero(m.tendon_limited[kept].astype(bool) & (not _limits_off(m)))
-    # A tendon stops where its margin begins.
-    inwards = m.tendon_margin[kept[limited], None] * np.array([1.0, -1.0])
-    ranges = m.tendon_range[kept[limited]] + inwards
-    for t, (low, high) in zip(kept[limited], ranges, strict=True):
-        if low > high:
-            raise ModelError(
-                f"{source}: tendon {_name(m, int(t))}: its margin {m.tendon_margin[t]:g} leaves "
-                f"nothing of its range {m.tendon_range[t]}. Make the margin smaller."
-            )
-    return limited, ranges.reshape(-1, 2)
+    of = kept[limited]
+    names = [f"tendon {_name(m, int(t))}" for t in of]
+    return limited, within_margins(m.tendon_range[of], m.tendon_margin[of], names, source)

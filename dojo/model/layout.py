@@ -65,6 +65,12 @@ def take(x: Array, index: np.ndarray) -> Array:
     return part.reshape(*x.shape[:-1], *index.shape)
 
 
+def scalar_positions(topology: Topology, q: Array) -> Array:
+    """Positions of the hinges and slides by degree of freedom, zero for others: (nv,)."""
+    table = layout(topology)
+    return placed(take(q, table.scalar_q), table.scalar_v, int(topology.v_start[-1]))
+
+
 def placed(values: Array, index: np.ndarray, size: int) -> Array:
     """Values (k,) at their indices of a vector of `size`, zero elsewhere."""
     if not len(index):

@@ -29,7 +29,7 @@ from dojo.math.vectors import (
     total,
     transpose,
 )
-from dojo.model.layout import layout, placed, take
+from dojo.model.layout import scalar_positions
 from dojo.model.model import Model
 from dojo.physics.kinematics import Frames, attached
 
@@ -186,8 +186,7 @@ def _turn(model: Model, first: Frames, second: Frames) -> Array:
 
 def _lengths(model: Model, q: Array) -> tuple[Array, Array]:
     """The two sums of joint positions of each coupling, (k,) each [rad or m]."""
-    table = layout(model.topology)
-    at = placed(take(q, table.scalar_q), table.scalar_v, model.nv)
+    at = scalar_positions(model.topology, q)
     one, other = (contract(model.coupling_coefficients, at) - model.coupling_offset).T
     return one, other
 

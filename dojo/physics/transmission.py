@@ -14,7 +14,7 @@ from jax import Array
 
 from dojo.math import rotations
 from dojo.math.vectors import contract, cross, dot, matvec
-from dojo.model.layout import assemble, layout, placed, take
+from dojo.model.layout import assemble, scalar_positions, take
 from dojo.model.model import Model
 from dojo.model.topology import Topology
 from dojo.physics.kinematics import Frames, attached
@@ -51,9 +51,7 @@ def transmissions(topology: Topology) -> Transmissions:
 
 def tendon_lengths(model: Model, q: Array) -> Array:
     """Lengths of the tendons, (nt,) [m, or rad]."""
-    table = layout(model.topology)
-    at = placed(take(q, table.scalar_q), table.scalar_v, model.nv)
-    return contract(model.tendon_coefficients, at)
+    return contract(model.tendon_coefficients, scalar_positions(model.topology, q))
 
 
 def lengths(model: Model, q: Array) -> Array:
