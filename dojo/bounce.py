@@ -51,7 +51,7 @@ def bounced(
     failure = jnp.where(after.finite, Status.MAX_ITERATIONS, Status.NONFINITE)
     status = jnp.where(info.converged & ~after.converged, failure, info.status)
     v = jnp.where(jnp.isfinite(after.x.v).all(), after.x.v, state.v)
-    return State(q=state.q, v=v), dataclasses.replace(
+    return dataclasses.replace(state, v=v), dataclasses.replace(
         info,
         status=status.astype(jnp.int32),
         converged=info.converged & after.converged,

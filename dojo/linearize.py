@@ -13,6 +13,7 @@ from dojo.model.model import Model
 from dojo.model.state import State
 from dojo.parts import advanced
 from dojo.physics import mechanics
+from dojo.physics.activation import drive_rates
 from dojo.physics.kinematics import difference, displace
 from dojo.physics.limits import add_limits
 from dojo.physics.sensitivity import Solved, arrival_rates, rates
@@ -45,9 +46,9 @@ def linearize(
         options: see `SolverOptions`; derivatives are those at `grad_kappa`.
 
     Returns:
-        A (2 nv, 2 nv) and B (2 nv, nu): d[dq'; dv'] = A d[dq; dv] + B du, with dq the tangent
-        vector of mj_differentiatePos (body-frame rotation vectors for quaternions). The same
-        convention as MuJoCo's mjd_transitionFD.
+        A (2 nv + na, 2 nv + na) and B (2 nv + na, nu): d[dq'; dv'; dact'] = A d[dq; dv; dact] +
+        B du, with dq the tangent vector of mj_differentiatePos (body-frame rotation vectors for
+        quaternions). The same convention as MuJoCo's mjd_transitionFD.
 
     Raises:
         ValueError: wrong shapes.
@@ -96,12 +97,13 @@ def _in_parts(inputs: Inputs, options: SolverOptions) -> _Result:
         at: tuple[State, Array, Array], timestep: Array
     ) -> tuple[tuple[State, Array, Array], StepInfo]:
         state, a, b = at
-        part = lasting(inputs._replace(q=state.q, v=state.v), timestep)
+        part = lasting(inputs._replace(q=state.q, v=state.v, act=state.act), timestep)
         after, info, (a_part, b_part) = _whole(part, options)
         return (after, contract(a_part, a), contract(a_part, b) + b_part), info
 
-    unit = jnp.eye(2 * model.nv, dtype=model.dtype)
-    start = State(inputs.q, inputs.v), unit, jnp.zeros((2 * model.nv, model.nu), model.dtype)
+    unit = jnp.eye(2 * model.nv + model.na, dtype=model.dtype)
+    still = jnp.zeros((len(unit), model.nu), model.dtype)
+    start = State(inputs.q, inputs.v, inputs.act), unit, still
     end, info = advanced(advance, start, model.timestep, options, model.topology.budgeted)
     after, a, b = end
     return after, info, (a, b)
@@ -121,11 +123,12 @@ def _jacobians(inputs: Inputs, problem: StepProblem, x: Point) -> tuple[Array, A
     trial = mechanics.move(model, node, x.v)
     derivative = mechanics.differentiate(model, node, trial, x.v)
     impulses = x.gamma, x.b, x.multiplier
-    at = Solved(node, inputs.u, inputs.wrench, trial, derivative, x.v, *impulses)
+    at = Solved(node, problem.drive.input, inputs.wrench, trial, derivative, x.v, *impulses)
     rows, end = rates(model, at), arrival_rates(model, at)
     system = newton_system(problem, StepTangent(problem, derivative), x)
-    limits = system.weights.normal[model.topology.nc :] * rows.limit_q
-    by_q = add_limits(rows.balance_q, model, limits)
+    limits, pull = system.weights.normal[model.topology.nc :], node.tendons
+    by_q = add_limits(rows.balance_q, model, pull, rows.tendons_q, limits)
+    by_q = add_limits(by_q, model, pull, pull, -limits * rows.follows)
     answer = mechanics.impulse_answer(node, rows.gap_q, rows.slip_q, system.weights)
     by_q = by_q + contract(node.rows.dense(model.nv), answer.T)
     balance = jnp.concatenate([by_q, rows.balance_v, rows.balance_u], axis=1)
@@ -134,7 +137,21 @@ def _jacobians(inputs: Inputs, problem: StepProblem, x: Point) -> tuple[Array, A
     ends = contract(jnp.concatenate([end.q_by_v, end.v_by_v]), v)
     direct = jnp.concatenate([end.q_by_q, end.v_by_q])
     n = model.nv
-    return jnp.concatenate([direct + ends[:, :n], ends[:, n : 2 * n]], axis=1), ends[:, 2 * n :]
+    by_state = jnp.concatenate([direct + ends[:, :n], ends[:, n : 2 * n]], axis=1)
+    return _with_activations(inputs, by_state, ends[:, 2 * n :])
+
+
+def _with_activations(inputs: Inputs, by_state: Array, by_input: Array) -> tuple[Array, Array]:
+    """A and B from the derivatives of (q', v') by (q, v) and by what drives the actuators."""
+    model, rate = inputs.model, drive_rates(inputs.model, inputs.u, inputs.act)
+    by_u = by_input * rate.input_by_u
+    if not model.na:
+        return by_state, by_u
+    at = model.topology.activations.actuator
+    upper = jnp.concatenate([by_state, by_input[:, at] * rate.input_by_act], axis=1)
+    own = jnp.pad(jnp.diag(rate.act_by_act), ((0, 0), (len(by_state), 0)))
+    act_by_u = jnp.eye(model.nu, dtype=model.dtype)[at] * rate.act_by_u[:, None]
+    return jnp.concatenate([upper, own]), jnp.concatenate([by_u, act_by_u])
 
 
 def _pushed(inputs: Inputs, options: SolverOptions) -> _Result:
@@ -144,12 +161,14 @@ def _pushed(inputs: Inputs, options: SolverOptions) -> _Result:
     options = dataclasses.replace(options, raise_on_failure=False)
 
     def moved(x: Array, u: Array) -> tuple[Array, tuple[State, StepInfo]]:
-        start = State(displace(model, inputs.q, x[:n]), inputs.v + x[n:])
+        act = None if inputs.act is None else inputs.act + x[2 * n :]
+        start = State(displace(model, inputs.q, x[:n]), inputs.v + x[n : 2 * n], act)
         after, info = step(model, start, u, wrench=inputs.wrench, options=options)
         # The tangent space at the end of the undisturbed step, where the derivative is taken.
         q_end = jax.lax.stop_gradient(after.q)
-        return jnp.concatenate([difference(model, q_end, after.q), after.v]), (after, info)
+        end = dataclasses.replace(after, q=difference(model, q_end, after.q))
+        return jnp.concatenate(jax.tree.leaves(end)), (after, info)
 
-    still = jnp.zeros(2 * n, model.dtype)
+    still = jnp.zeros(2 * n + model.na, model.dtype)
     (a, b), (after, info) = jax.jacfwd(moved, argnums=(0, 1), has_aux=True)(still, inputs.u)
     return after, info, (a, b)

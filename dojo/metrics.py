@@ -39,7 +39,7 @@ def energy(model: Model, state: State) -> Energy:
     height = jnp.sum(model.link_mass * dot(model.gravity[:, None], center))
     return Energy(
         kinetic=0.5 * contract(state.v, contract(mass, state.v)),
-        potential=spring_energy(model, q) - height,
+        potential=spring_energy(model, q, frames) - height,
     )
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from dojo.math.trees import choose
 from dojo.model.model import Model
 from dojo.model.state import State
 from dojo.physics import mechanics, solvability
@@ -116,8 +117,9 @@ def outcome(
     defect = jnp.where(converged, left.balance, 0.0)
     q, v, held = mechanics.arrive(model, node, trial, x.v, defect)
     # Nothing but numbers leaves a step that began with numbers: a lost one stays where it was.
-    lost = ~jnp.isfinite(jnp.concatenate([q, v])).all()
-    q, v = jnp.where(lost, node.q, q), jnp.where(lost, node.v, v)
+    start, end = State(node.q, node.v, problem.act), State(q, v, problem.drive.activation)
+    lost = ~jnp.isfinite(jnp.concatenate(jax.tree.leaves(end))).all()
+    end = choose(lost, start, end)
     apart = solvability.torn(model, node, jax.lax.stop_gradient(x.multiplier))
     converged &= ~lost & ~apart
     nc = model.topology.nc
@@ -134,7 +136,7 @@ def outcome(
         equality_impulse=x.multiplier + held,
         grad_converged=converged,
     )
-    return State(q=q, v=v), info
+    return end, info
 
 
 def _status(

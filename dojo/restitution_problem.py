@@ -43,6 +43,7 @@ class RestitutionProblem(StepProblem):
             blocks=spatial_inertia(model, trial.frames).full(),
             axes=trial.axes,
             gap=_approach_rows(model, node.rows),
+            tendons=node.tendons,
             equality=model.timestep * node.bonds.rows,
         )
         acts = strikes.acts.astype(model.dtype)
@@ -56,8 +57,8 @@ class RestitutionProblem(StepProblem):
         present, _ = mechanics.rates(model, node, derivative, before)
         room = _room(model, restitution.effective_mass(model, node), target - present, kappa)
         offset = jnp.where(strikes.acts, room - target, step.scales.size[1])
-        cones = step.mu, step.base
-        return cls(model, node, *cones, step.scales, derivative, before, released, acts, offset)
+        of_step = step.mu, step.base, step.scales, step.act, step.drive
+        return cls(model, node, *of_step, derivative, before, released, acts, offset)
 
     def rows(self, v: Array) -> Rows:
         rate, slip = mechanics.rates(self.model, self.node, self.derivative, v)

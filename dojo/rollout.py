@@ -49,7 +49,7 @@ def rollout(
                 f"rollout: wrenches has shape {wrenches.shape}, expected "
                 f"{(us.shape[0], model.topology.nl, 6)}."
             )
-    start = State(jnp.asarray(state.q, model.dtype), jnp.asarray(state.v, model.dtype))
+    start = jax.tree.map(lambda x: jnp.asarray(x, model.dtype), state)
 
     def advance(
         at: State, inputs: tuple[Array, Array | None]

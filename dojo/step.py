@@ -42,7 +42,7 @@ def step(
 
     Args:
         model: the robot.
-        state: q (nq,), v (nv,).
+        state: q (nq,), v (nv,), act (na,).
         u: controls (nu,), clipped to their ranges; None is zero.
         wrench: external forces (nl, 6) [N, N m]: world force, then torque, at each link's centre
             of mass.
@@ -56,9 +56,9 @@ def step(
     inputs = checked(model, state, u, wrench)
 
     def advance(at: State, timestep: Array) -> tuple[State, StepInfo]:
-        return _step(lasting(inputs._replace(q=at.q, v=at.v), timestep), options)
+        return _step(lasting(inputs._replace(q=at.q, v=at.v, act=at.act), timestep), options)
 
-    start, budgeted = State(inputs.q, inputs.v), model.topology.budgeted
+    start, budgeted = State(inputs.q, inputs.v, inputs.act), model.topology.budgeted
     after, info = advanced(advance, start, model.timestep, options, budgeted)
     if options.raise_on_failure:
         raise_if_failed(info.status)
@@ -84,12 +84,18 @@ def lasting(inputs: Inputs, timestep: Array) -> Inputs:
 def checked(model: Model, state: State, u: ArrayLike | None, wrench: ArrayLike | None) -> Inputs:
     """The inputs of a step; ValueError unless their shapes are the model's."""
     nl = model.topology.nl
+    if model.na and state.act is None:
+        raise ValueError(
+            f"state.act: missing, the model has actuators with a memory, na = {model.na}. Make "
+            "states with dojo.init, or give dojo.State its act."
+        )
     return Inputs(
         model,
         _shaped("state.q", state.q, (model.nq,), model),
         _shaped("state.v", state.v, (model.nv,), model),
         _shaped("u", np.zeros(model.nu) if u is None else u, (model.nu,), model),
         None if wrench is None else _shaped("wrench", wrench, (nl, 6), model),
+        None if state.act is None else _shaped("state.act", state.act, (model.na,), model),
     )
 
 
@@ -152,7 +158,8 @@ def arrived(
 def _at(model: Model, after: State, smooth: State) -> State:
     """The smooth state's changes, rotations in body axes, at the other state."""
     change = difference(model, jax.lax.stop_gradient(smooth.q), smooth.q)
-    return State(displace(model, jax.lax.stop_gradient(after.q), change), smooth.v)
+    q = displace(model, jax.lax.stop_gradient(after.q), change)
+    return State(q, smooth.v, smooth.act)
 
 
 @jax.custom_jvp

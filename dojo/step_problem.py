@@ -10,6 +10,7 @@ from jax import Array
 from dojo.math.vectors import diagonal, dot, safe_norm
 from dojo.model.model import Model
 from dojo.physics import mechanics, solvability
+from dojo.physics.activation import Drive, driven
 from dojo.physics.dry_friction import cones, largest_impulse
 from dojo.physics.equality import Bonds
 from dojo.physics.mechanics import Derivative, Node, Trial
@@ -27,6 +28,7 @@ class Inputs(NamedTuple):
     v: Array
     u: Array
     wrench: Array | None
+    act: Array | None = None
 
 
 def _scales(model: Model, node: Node) -> Scales:
@@ -71,13 +73,17 @@ class StepProblem:
     mu: Array  # (nf,)
     base: Array  # (nf,) [N s] radius of the contacts' cones beside mu gamma
     scales: Scales
+    act: Array | None  # (na,) activations at the start
+    drive: Drive
 
     @classmethod
     def build(cls, inputs: Inputs) -> "StepProblem":
         """The problem of a step with these inputs."""
-        node = mechanics.prepare(*inputs)
+        model, q, v, u, wrench, act = inputs
+        drive = driven(model, u, act)
+        node = mechanics.prepare(model, q, v, drive.input, wrench)
         mu = node.contacts.friction.sliding
-        return cls(inputs.model, node, mu, jnp.zeros_like(mu), _scales(inputs.model, node))
+        return cls(model, node, mu, jnp.zeros_like(mu), _scales(model, node), act, drive)
 
     def held(self, radius: Array, on: Array) -> "StepProblem":
         nf = self.mu.shape[0]

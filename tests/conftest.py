@@ -1,6 +1,5 @@
 """Settings shared by all tests: double precision, as contact mechanics wants it."""
 
-import contextlib
 import os
 
 # Most of what tests do is compile. XLA's older code generator and no optimization by LLVM take a
@@ -10,29 +9,23 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 import jax
 import pytest
+from compilation import default_optimizations
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_disable_most_optimizations", True)
 
 
-@contextlib.contextmanager
-def _default_optimizations():
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
-
-
 @pytest.fixture(scope="module")
 def optimized():
     """Code that takes long to compile and runs fast, in all that follows in a file."""
-    with _default_optimizations():
+    with default_optimizations():
         yield
 
 
 @pytest.fixture
 def optimized_alone():
     """The same for one test."""
-    with _default_optimizations():
+    with default_optimizations():
         yield
 
 

@@ -48,7 +48,7 @@ class Steps:
             q, v = jnp.where(k < counts, state.q, q), jnp.where(k < counts, state.v, v)
         return q, v
 
-    def errors(self, q, v, directions=6):
+    def errors(self, q, v, directions=6, scales=(1e-7, 1e-6, 1e-5)):
         """Infos of steps from here, and relative errors of A along random directions, (lanes,)."""
         model, lanes = self.model, len(q)
         after, info, (a, _) = self.moved(q, v, jnp.zeros((lanes, 2 * model.nv)))
@@ -61,7 +61,7 @@ class Steps:
                 at, _, _ = self.moved(q, v, jnp.tile(t * x, (lanes, 1)))
                 return np.concatenate([tangent(after.q, at.q), at.v], axis=1)
 
-            expected = best_richardson(ends, [1e-7, 1e-6, 1e-5])
+            expected = best_richardson(ends, scales)
             error = np.abs(a @ x - expected).max(axis=1) / np.abs(expected).max(axis=1)
             worst = np.maximum(worst, error)
         return info, worst

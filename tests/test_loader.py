@@ -13,7 +13,7 @@ from paths import MODELS
 import dojo
 from dojo.model.model import parameter_names
 from dojo.model.topology import WORLD
-from dojo.physics.forces import clip_control
+from dojo.physics.activation import clip_control
 
 FLOOR = '<geom name="floor" type="plane" size="0 0 1" {0}/>'
 BALL = '<body name="ball"><freejoint name="root"/><geom name="ball" size=".1" {0}/></body>'
@@ -274,7 +274,7 @@ def test_keyframes():
 
 
 def test_a_keyframe_keeps_the_controls_of_the_actuators_that_are_left():
-    xml = hinged("""<actuator><general name="lag" joint="hinge" dyntype="filter" dynprm="1"/>
+    xml = hinged("""<actuator><general name="lag" joint="hinge" gaintype="user"/>
       <motor name="motor" joint="hinge"/></actuator>
       <keyframe><key name="k" ctrl="3 4"/></keyframe>""")
     model = dojo.load(xml, ignore="actuator")

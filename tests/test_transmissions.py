@@ -12,6 +12,7 @@ from jacobians import Steps
 
 import dojo
 from dojo.physics import mechanics
+from dojo.physics.activation import driven
 from dojo.physics.kinematics import difference, displace
 
 KAPPA = 1e-8
@@ -59,7 +60,7 @@ def stirred(model, seed):
 def forces(model, state, u):
     """All applied forces at a state, gravity included: those of a step of no length."""
     model = model.replace(timestep=1e-9)
-    node = mechanics.prepare(model, state.q, state.v, u, None)
+    node = mechanics.prepare(model, state.q, state.v, driven(model, u, None).input, None)
     return (node.impulse.constant - node.impulse.resisted(state.v)) / model.timestep
 
 

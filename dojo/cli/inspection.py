@@ -78,12 +78,23 @@ def tendons(model: Model) -> list[str]:
     """Tendons with their joints and limits."""
     t = model.topology
     ranges = dict(zip(t.limited_tendons.tolist(), np.asarray(model.tendon_range), strict=True))
-    lines = ["\nTendons                        joints"] if t.tendon_names else []
+    lines = ["\nTendons                        joints, or the links that a path joins"]
+    if not t.tendon_names:
+        return []
     for k, (name, row) in enumerate(zip(t.tendon_names, model.tendon_coefficients, strict=True)):
         limit = f"  range [{ranges[k][0]:.3g}, {ranges[k][1]:.3g}]" if k in ranges else ""
         parts = [f"{float(row[d]):+g} {t.v_names[d]}" for d in np.flatnonzero(row)]
+        parts += _path(model, k)
         lines.append(f"  {name:28s} {' '.join(parts)}{limit}")
     return lines
+
+
+def _path(model: Model, tendon: int) -> list[str]:
+    """The links that carry the points of a spatial tendon, each once."""
+    paths = model.topology.tendon_paths
+    pieces = np.flatnonzero(paths.shares[tendon])
+    points = np.stack([paths.first[pieces], paths.second[pieces]], axis=1).ravel()
+    return list(dict.fromkeys(_link(model, paths.point_link[p]) for p in points))
 
 
 def geoms(model: Model) -> list[str]:
@@ -108,7 +119,8 @@ def actuators(model: Model) -> list[str]:
         limit = f"[{low:g}, {high:g}]" if t.actuators.ctrl_limited[i] else "unlimited"
         gear = np.asarray(model.actuator_gear[i])
         shown = ",".join(f"{g:g}" for g in gear[: 1 + int(np.flatnonzero(gear).max(initial=0))])
-        lines.append(f"  {name:28s} {_driven(model, i):22s} {shown:8s} {limit}")
+        memory = ", with activation" if i in t.activations.actuator else ""
+        lines.append(f"  {name:28s} {_driven(model, i):22s} {shown:8s} {limit}{memory}")
     return lines if model.nu else ["\nActuators: none"]
 
 

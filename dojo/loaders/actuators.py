@@ -1,4 +1,4 @@
-"""Actuators: motors and affine servos on joints, fixed tendons and sites."""
+"""Actuators: motors and affine servos on joints, fixed tendons and sites; their activations."""
 
 import dataclasses
 
@@ -7,10 +7,10 @@ import numpy as np
 
 from dojo.loaders.findings import Findings
 from dojo.loaders.links import Links, Pose, identity
-from dojo.loaders.names import actuator_name, joint_name
-from dojo.loaders.tendons import Tendons, coefficients_of, on_joints
+from dojo.loaders.names import actuator_name
+from dojo.loaders.tendons import Tendons
 from dojo.loaders.unsupported import disabled
-from dojo.model.topology import Actuators
+from dojo.model.topology import Activations, Actuators
 
 _TRN = mujoco.mjtTrn
 _JOINT, _IN_PARENT, _TENDON, _SITE = (
@@ -24,6 +24,9 @@ _JOINT, _IN_PARENT, _TENDON, _SITE = (
 )
 _SCALAR = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
 _FIXED_OR_AFFINE = (int(mujoco.mjtGain.mjGAIN_FIXED), int(mujoco.mjtGain.mjGAIN_AFFINE))
+_DYN = mujoco.mjtDyn
+_NONE, _INTEGRATOR = int(_DYN.mjDYN_NONE), int(_DYN.mjDYN_INTEGRATOR)
+_FILTERS = (int(_DYN.mjDYN_FILTER), int(_DYN.mjDYN_FILTEREXACT))
 _CONSTANT_OR_AFFINE = (int(mujoco.mjtBias.mjBIAS_NONE), int(mujoco.mjtBias.mjBIAS_AFFINE))
 
 
@@ -32,6 +35,7 @@ class ReadActuators:
     """The actuators that are simulated."""
 
     table: Actuators
+    activations: Activations
     names: tuple[str, ...]
     index: np.ndarray  # (nu,) MuJoCo's
     parameters: dict[str, np.ndarray]
@@ -43,7 +47,7 @@ def read_actuators(
     """The supported actuators; refuses the others."""
     keep = []
     for i in range(m.nu):
-        reason = _refusal(m, tendons, i)
+        reason = _refusal(m, i)
         if reason:
             found.refuse("actuator", f"{actuator_name(m, i)} ({reason})")
         else:
@@ -79,7 +83,28 @@ def read_actuators(
         "actuator_ctrl_range": m.actuator_ctrlrange[k] * limited[:, None],
         "actuator_force_range": m.actuator_forcerange[k] * table.force_limited[:, None],
     }
-    return ReadActuators(table, tuple(actuator_name(m, i) for i in keep), k, parameters)
+    activations, memory = _read_activations(m, k)
+    names = tuple(actuator_name(m, i) for i in keep)
+    return ReadActuators(table, activations, names, k, parameters | memory)
+
+
+def _read_activations(
+    m: mujoco.MjModel, k: np.ndarray
+) -> tuple[Activations, dict[str, np.ndarray]]:
+    """The activations of the actuators k, and their parameters."""
+    at = np.flatnonzero(m.actuator_dyntype[k] != _NONE)
+    of = k[at]
+    limited = m.actuator_actlimited[of].astype(bool)
+    table = Activations(
+        actuator=at,
+        filtered=np.isin(m.actuator_dyntype[of], _FILTERS),
+        limited=limited,
+        early=np.asarray(m.actuator_actearly[of]).astype(bool),
+    )
+    return table, {
+        "activation_timeconst": m.actuator_dynprm[of, 0] * table.filtered,
+        "activation_range": m.actuator_actrange[of] * limited[:, None],
+    }
 
 
 def _site(m: mujoco.MjModel, links: Links, site: int) -> tuple[int, Pose]:
@@ -97,13 +122,14 @@ def _enabled(m: mujoco.MjModel) -> np.ndarray:
     return np.array([0.0 if g >= 0 and groups >> int(g) & 1 else 1.0 for g in m.actuator_group])
 
 
-def _refusal(m: mujoco.MjModel, tendons: Tendons, i: int) -> str:
+def _refusal(m: mujoco.MjModel, i: int) -> str:
     """Why actuator i is not supported, or nothing."""
-    reason = _transmission_refusal(m, tendons, i)
+    reason = _transmission_refusal(m, i)
     if reason:
         return reason
-    if int(m.actuator_dyntype[i]) != int(mujoco.mjtDyn.mjDYN_NONE):
-        return "activation dynamics"
+    dynamics = int(m.actuator_dyntype[i])
+    if dynamics not in (*_FILTERS, _NONE, _INTEGRATOR):
+        return f"{mujoco.mjtDyn(dynamics).name.removeprefix('mjDYN_').lower()} dynamics"
     if int(m.actuator_gaintype[i]) not in _FIXED_OR_AFFINE:
         return "gain not affine"
     if int(m.actuator_biastype[i]) not in _CONSTANT_OR_AFFINE:
@@ -120,30 +146,13 @@ def _refusal(m: mujoco.MjModel, tendons: Tendons, i: int) -> str:
     return ""
 
 
-def _transmission_refusal(m: mujoco.MjModel, tendons: Tendons, i: int) -> str:
+def _transmission_refusal(m: mujoco.MjModel, i: int) -> str:
     kind, (end, reference) = int(m.actuator_trntype[i]), m.actuator_trnid[i]
-    limited = [d for d in _moved(m, kind, int(end)) if m.jnt_actfrclimited[m.dof_jntid[d]]]
-    if limited:
-        joint = joint_name(m, int(m.dof_jntid[limited[0]]))
-        return f"acts on joint {joint}, whose actuator force is limited"
     if kind in (_JOINT, _IN_PARENT):
         wide = int(m.jnt_type[end]) not in _SCALAR
         return "in the parent's frame of a free or ball joint" if wide and kind != _JOINT else ""
-    if kind == _TENDON:
-        return "on a spatial tendon" if tendons.index[end] < 0 else ""
     if kind == _SITE:
         return "at a site with a reference site" if reference >= 0 else ""
-    return f"{_TRN(kind).name.removeprefix('mjTRN_').lower()} transmission"
-
-
-def _moved(m: mujoco.MjModel, kind: int, end: int) -> list[int]:
-    """Degrees of freedom that an actuator on a tendon or at a site acts on."""
-    if kind == _TENDON and on_joints(m, end):
-        return [int(d) for d in np.flatnonzero(coefficients_of(m, end))]
-    dofs: list[int] = []
-    body = int(m.site_bodyid[end]) if kind == _SITE else 0
-    while body:
-        start, count = int(m.body_dofadr[body]), int(m.body_dofnum[body])
-        dofs += range(start, start + count)
-        body = int(m.body_parentid[body])
-    return dofs
+    return (
+        "" if kind == _TENDON else f"{_TRN(kind).name.removeprefix('mjTRN_').lower()} transmission"
+    )

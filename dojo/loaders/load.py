@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 from jax.typing import DTypeLike
 
-from dojo.loaders.actuators import read_actuators
+from dojo.loaders.actuators import ReadActuators, read_actuators
 from dojo.loaders.contacts import read_contacts
 from dojo.loaders.decomposition import Decompose, decomposed
 from dojo.loaders.equality import read_equalities
@@ -74,7 +74,7 @@ def load(
     links = read_links(m, found)
     geoms = read_geoms(m, links, found)
     equalities, equality_parameters = read_equalities(m, links, found)
-    tendons = read_tendons(m, name, found)
+    tendons = read_tendons(m, links, geoms, name, found)
     actuators = read_actuators(m, links, tendons, found)
     budget = _budget(contact_budget, len(links.kinds))
     contacts, hulls, contact_parameters = read_contacts(m, geoms, budget, found)
@@ -93,9 +93,11 @@ def load(
         equalities=equalities,
         tendon_names=tendons.names,
         limited_tendons=tendons.limited,
-        tendon_dofs=tendons.parameters["tendon_coefficients"] != 0,
+        tendon_paths=tendons.paths,
+        tendon_dofs=tendons.dofs,
         actuators=actuators.table,
         actuator_names=actuators.names,
+        activations=actuators.activations,
         geom_kind=geoms.kinds,
         geom_names=geoms.names,
         geom_link=geoms.link,
@@ -107,7 +109,7 @@ def load(
         contacts=contacts,
         restitution=bool(np.any(bounce)),
         margins=bool(np.any(m.pair_margin) or np.any(geoms.parameters["geom_margin"])),
-        keyframes=_keyframes(m, actuators.index),
+        keyframes=_keyframes(m, actuators),
         notes=tuple(found.notes),
         source=name,
     )
@@ -181,11 +183,12 @@ def _limits(m: mujoco.MjModel, name: str) -> tuple[np.ndarray, np.ndarray, dict[
     )
 
 
-def _keyframes(m: mujoco.MjModel, actuators: np.ndarray) -> tuple[Keyframe, ...]:
+def _keyframes(m: mujoco.MjModel, actuators: ReadActuators) -> tuple[Keyframe, ...]:
     frames = []
+    act_of = m.actuator_actadr[actuators.index[actuators.activations.actuator]]
     for k in range(m.nkey):
         name = mujoco.mj_id2name(m, mujoco.mjtObj.mjOBJ_KEY, k) or f"key{k}"
-        parts = (m.key_qpos[k], m.key_qvel[k], m.key_ctrl[k][actuators])
-        q, v, ctrl = (tuple(float(x) for x in part) for part in parts)
-        frames.append(Keyframe(name, q, v, ctrl))
+        ctrl, act = m.key_ctrl[k][actuators.index], m.key_act[k][act_of]
+        parts = (m.key_qpos[k], m.key_qvel[k], ctrl, act)
+        frames.append(Keyframe(name, *(tuple(float(x) for x in part) for part in parts)))
     return tuple(frames)

@@ -27,3 +27,8 @@ def geom_name(m: mujoco.MjModel, index: int) -> str:
 def actuator_name(m: mujoco.MjModel, index: int) -> str:
     """Name of an actuator."""
     return element_name(m, mujoco.mjtObj.mjOBJ_ACTUATOR, index)
+
+
+def tendon_name(m: mujoco.MjModel, index: int) -> str:
+    """Name of a tendon."""
+    return element_name(m, mujoco.mjtObj.mjOBJ_TENDON, index)

@@ -29,7 +29,10 @@ def _joints(m: mujoco.MjModel, found: Findings) -> None:
     ]
     if ball and not disabled(m, _DISABLE.mjDSBL_LIMIT):
         found.refuse("ball limit", listing(ball))
-    carried = [joint_name(m, int(j)) for j in np.flatnonzero(m.jnt_actgravcomp)]
+    # Elsewhere it makes no difference but in MuJoCo's account of forces.
+    carried = [
+        joint_name(m, int(j)) for j in np.flatnonzero(m.jnt_actgravcomp & m.jnt_actfrclimited)
+    ]
     if carried and np.any(m.body_gravcomp):
         found.refuse("actuator gravcomp", listing(carried))
     for field in ("dof_dampingpoly", "jnt_stiffnesspoly", "jnt_springyield"):

@@ -28,7 +28,7 @@ class Model:
     """A robot and its surroundings.
 
     Every array field is a differentiable parameter that `replace` accepts; `topology` is static.
-    Counts: nl links (one joint each), nq, nv, nu, ng geoms, nt tendons.
+    Counts: nl links (one joint each), nq, nv, nu, na activations, ng geoms, nt tendons.
     """
 
     topology: Topology = dataclasses.field(metadata={"static": True})
@@ -70,8 +70,9 @@ class Model:
     pair_margin: Array  # (npair,) [m] likewise, of explicit pairs
     mesh_vertices: Array  # (k, 3) [m], hull corners that collide, in their geom's frame
     hfield_heights: Array  # (k,) [m] of the points of height fields, see topology.geom_hfield
-    # Tendons: sums of hinge and slide positions.
+    # Tendons: sums of hinge and slide positions, and paths (topology.tendon_paths).
     tendon_coefficients: Array  # (nt, nv), zero but for hinges and slides
+    tendon_point_pos: Array  # (p, 3) [m] points of paths, in their links
     tendon_range: Array  # (k, 2) [m], see topology.limited_tendons
     tendon_stiffness: Array  # (nt,) [N/m]
     tendon_springlength: Array  # (nt, 2) [m] lengths between which the spring is slack
@@ -83,6 +84,9 @@ class Model:
     actuator_bias: Array  # (nu, 3) force: likewise
     actuator_ctrl_range: Array  # (nu, 2), zero where unlimited
     actuator_force_range: Array  # (nu, 2), zero where unlimited
+    # Of actuators with a memory, see topology.activations.
+    activation_timeconst: Array  # (na,) [s] of filters
+    activation_range: Array  # (na, 2), zero where unlimited
     q_rest: Array  # (nq,) the file's rest configuration
 
     @property
@@ -99,6 +103,11 @@ class Model:
     def nu(self) -> int:
         """Number of controls."""
         return len(self.topology.actuator_names)
+
+    @property
+    def na(self) -> int:
+        """Number of activations, of actuators with a memory."""
+        return len(self.topology.activations)
 
     @property
     def dtype(self) -> np.dtype:
@@ -190,6 +199,7 @@ _NOT_NEGATIVE = (
     "dof_frictionloss",
     "tendon_stiffness",
     "tendon_damping",
+    "activation_timeconst",
 )
 _SHARE = ("geom_restitution",)
 _WITH_MARGINS = 'Give a geom that collides a margin in the file, e.g. <geom margin="1e-3"/>.'

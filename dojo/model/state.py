@@ -24,20 +24,23 @@ class State:
             [rad]; slide [m].
         v: (nv,) free joint: world linear velocity [m/s] and body-frame angular velocity [rad/s];
             ball: body-frame angular velocity; hinge [rad/s]; slide [m/s].
+        act: (na,) activations of actuators with a memory; None if the model has none.
     """
 
     q: Array
     v: Array
+    act: Array | None = None
 
 
 def init(
     model: Model,
     q: ArrayLike | None = None,
     v: ArrayLike | None = None,
+    act: ArrayLike | None = None,
     *,
     keyframe: str | None = None,
 ) -> State:
-    """The state at rest, at a keyframe of the file, or at the given q (nq,) and v (nv,).
+    """The state at rest, at a keyframe of the file, or at the given q (nq,), v (nv,), act (na,).
 
     Quaternions are normalized. Traces under jit, vmap and grad.
 
@@ -45,14 +48,11 @@ def init(
         ValueError: wrong shape, NaN, a zero quaternion (concrete values only), unknown keyframe.
     """
     if keyframe is not None:
-        q, v = _from_keyframe(model, keyframe, q, v)
+        q, v, act = _from_keyframe(model, keyframe, q, v, act)
     q = model.q_rest if q is None else check_array("q", q, (model.nq,), model.dtype)
-    v = (
-        jnp.zeros(model.nv, model.dtype)
-        if v is None
-        else check_array("v", v, (model.nv,), model.dtype)
-    )
-    return State(q=normalize_configuration(model, q), v=v)
+    v = check_array("v", np.zeros(model.nv) if v is None else v, (model.nv,), model.dtype)
+    act = check_array("act", np.zeros(model.na) if act is None else act, (model.na,), model.dtype)
+    return State(q=normalize_configuration(model, q), v=v, act=act if model.na else None)
 
 
 def check_array(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: np.dtype) -> Array:
@@ -85,8 +85,8 @@ def normalize_configuration(model: Model, q: Array) -> Array:
 
 
 def _from_keyframe(
-    model: Model, name: str, q: ArrayLike | None, v: ArrayLike | None
-) -> tuple[ArrayLike, ArrayLike]:
+    model: Model, name: str, q: ArrayLike | None, v: ArrayLike | None, act: ArrayLike | None
+) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
     if q is not None:
         raise ValueError("init: give either q or keyframe, not both.")
     frames = {k.name: k for k in model.topology.keyframes}
@@ -96,4 +96,8 @@ def _from_keyframe(
             f"The file has: {', '.join(frames) or 'none'}."
         )
     frame = frames[name]
-    return np.array(frame.q), np.array(frame.v) if v is None else v
+    return (
+        np.array(frame.q),
+        np.array(frame.v) if v is None else v,
+        np.array(frame.act) if act is None else act,
+    )

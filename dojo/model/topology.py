@@ -168,6 +168,43 @@ class Actuators(ContentHashed):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Activations(ContentHashed):
+    """Actuators with a memory: their force follows an activation, which follows the control."""
+
+    actuator: np.ndarray  # (na,) actuator index
+    filtered: np.ndarray  # (na,) bool: a first-order filter of the control, else its integral
+    limited: np.ndarray  # (na,) bool
+    early: np.ndarray  # (na,) bool: the force of a step is that of the activation at its end
+
+    def __len__(self) -> int:
+        return len(self.actuator)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TendonPaths(ContentHashed):
+    """Pieces of the paths of tendons, each between two points that links carry.
+
+    The last ones may wrap round a sphere or a cylinder, on the side of another point.
+    """
+
+    point_link: np.ndarray  # (p,) link of each point of Model.tendon_point_pos, -1 the world
+    first: np.ndarray  # (k,) points
+    second: np.ndarray  # (k,)
+    shares: np.ndarray  # (nt, k) what each piece counts in each tendon's length
+    geom: np.ndarray  # (w,) what the last pieces wrap round
+    cylinder: np.ndarray  # (w,) bool, else a sphere
+    side: np.ndarray  # (w,) point on the side to take, -1 for the shorter way
+
+    @property
+    def plain(self) -> int:
+        """Number of straight pieces."""
+        return len(self) - len(self.geom)
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Equalities(ContentHashed):
     """Equality constraints: frames of two links that coincide, and couplings of scalar joints."""
 
@@ -196,6 +233,7 @@ class Keyframe:
     q: tuple[float, ...]
     v: tuple[float, ...]
     ctrl: tuple[float, ...]
+    act: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -212,9 +250,11 @@ class Topology(ContentHashed):
     equalities: Equalities
     tendon_names: tuple[str, ...]
     limited_tendons: np.ndarray  # (ntlimit,) tendons with limits
+    tendon_paths: TendonPaths
     tendon_dofs: np.ndarray  # (nt, nv) bool, the degrees of freedom of each tendon
     actuators: Actuators
     actuator_names: tuple[str, ...]
+    activations: Activations
     geom_kind: tuple[GeomKind, ...]
     geom_names: tuple[str, ...]
     geom_link: np.ndarray  # (ng,) link index, -1 is the world

@@ -19,7 +19,8 @@ from dojo.model.model import Model
 from dojo.model.topology import Topology
 from dojo.physics.inertia import link_inertia
 from dojo.physics.kinematics import Frames
-from dojo.physics.transmission import lengths, tendon_lengths, transmissions, wide_rows
+from dojo.physics.tendons import tendon_lengths, tendon_rates
+from dojo.physics.transmission import lengths, transmissions, wide_rows
 
 # Symplectic Euler is stable below h^2 k / m = 4; well before that its energy swings visibly.
 STIFF_SPRING = 0.25
@@ -69,16 +70,16 @@ def joint_impulse(
     `inertia` (nv,) is the diagonal of the mass matrix; frames and motion axes are those at q.
     """
     constant, drag = _passive(model, q, inertia)
-    t = model.topology
-    tendons, wide = model.tendon_coefficients, transmissions(t).wide
-    rows = wide_rows(model, frames, axes) if len(wide) else tendons[:0]
-    driven, driven_drag, pulled, pulled_drag = _actuated(model, q, v, u, inertia, rows)
-    spring, spring_drag = _tendon_springs(model, q, inertia)
-    every = jnp.concatenate([tendons, rows])
-    constant = constant + driven
-    if len(every):
-        constant = constant + contract(jnp.concatenate([spring, pulled]), every)
-    return Impulse(constant, drag + driven_drag, every, jnp.concatenate([spring_drag, pulled_drag]))
+    tendons = tendon_rates(model, frames, axes)
+    wide = wide_rows(model, tendons, frames, axes)
+    pull = _actuated(model, v, u, inertia, lengths(model, q, frames), wide)
+    spring, spring_drag = _tendon_springs(model, tendons, q, frames, inertia)
+    rows = jnp.concatenate([tendons, pull.rows])
+    constant = constant + pull.constant
+    if len(rows):
+        constant = constant + contract(jnp.concatenate([spring, pull.along]), rows)
+    resistance = jnp.concatenate([spring_drag, pull.resistance])
+    return Impulse(constant, drag + pull.drag, rows, resistance)
 
 
 def _passive(model: Model, q: Array, inertia: Array) -> tuple[Array, Array]:
@@ -92,20 +93,22 @@ def _passive(model: Model, q: Array, inertia: Array) -> tuple[Array, Array]:
     return -h * stiffness * stretch, drag
 
 
-def _tendon_springs(model: Model, q: Array, inertia: Array) -> tuple[Array, Array]:
-    """Impulse and drag along the tendons, (nt,) each."""
+def _tendon_springs(
+    model: Model, rows: Array, q: Array, frames: Frames, inertia: Array
+) -> tuple[Array, Array]:
+    """Impulse and drag along the tendons, whose rates are these rows, (nt,) each."""
     h, k = model.timestep, model.tendon_stiffness
-    stretch = tendon_stretch(model, q)
-    stiff = h * h * k * _mobility(model.tendon_coefficients, inertia) >= STIFF_SPRING
+    stretch = tendon_stretch(model, q, frames)
+    stiff = h * h * k * _mobility(rows, inertia) >= STIFF_SPRING
     low, high = model.tendon_springlength.T
     pulls = (stretch != 0) | (low == high)
     drag = h * model.tendon_damping + jnp.where(stiff & pulls, h * h * k, 0.0)
     return -h * k * stretch, drag
 
 
-def tendon_stretch(model: Model, q: Array) -> Array:
+def tendon_stretch(model: Model, q: Array, frames: Frames) -> Array:
     """Lengths beyond those between which the springs are slack, (nt,) [m]."""
-    length, slack = tendon_lengths(model, q), model.tendon_springlength
+    length, slack = tendon_lengths(model, q, frames), model.tendon_springlength
     return length - jnp.clip(length, slack[:, 0], slack[:, 1])
 
 
@@ -151,71 +154,97 @@ def _springs(model: Model, q: Array) -> tuple[Array, Array]:
     return model.joint_stiffness[model.topology.dof_link], stretch
 
 
-def spring_energy(model: Model, q: Array) -> Array:
-    """Potential energy of the springs [J]."""
+def spring_energy(model: Model, q: Array, frames: Frames) -> Array:
+    """Potential energy of the springs [J]; `frames` are those at q."""
     stiffness, stretch = _springs(model, q)
-    tendons = model.tendon_stiffness * tendon_stretch(model, q) ** 2
+    tendons = model.tendon_stiffness * tendon_stretch(model, q, frames) ** 2
     return 0.5 * (jnp.sum(stiffness * stretch * stretch) + jnp.sum(tendons))
 
 
+class _Pull(NamedTuple):
+    """Impulse and drag of actuators, as `Impulse` has them."""
+
+    constant: Array  # (nv,) of actuators on scalar joints
+    drag: Array  # (nv,)
+    rows: Array  # (k, nv) of the others
+    along: Array  # (k,) impulse along these rows
+    resistance: Array  # (k,)
+
+
 def _actuated(
-    model: Model, q: Array, v: Array, u: Array, inertia: Array, rows: Array
-) -> tuple[Array, Array, Array, Array]:
+    model: Model, v: Array, u: Array, inertia: Array, length: Array, rows: Array
+) -> _Pull:
     """Actuators: gain u + bias, both affine in the length and speed at the end of the step.
 
     A force limit is a case decided at the start, by the force predicted with the diagonal
-    inertia: beyond it the force is constant at the limit, within it affine.
-
-    Returns: impulse and drag on the degrees of freedom, (nv,) each, of actuators on scalar joints;
-    likewise along the rows (k, nv) of the others, (k,) each.
+    inertia: beyond it the force is constant at the limit, within it affine. `length` (nu,), and
+    rows (k, nv) of those that have some.
     """
     t, h, of = model.topology, model.timestep, transmissions(model.topology)
     none, wide = jnp.zeros(model.nv, model.dtype), of.wide
     if not model.nu:
-        return none, none, none[:0], none[:0]
+        return _Pull(none, none, rows, none[:0], none[:0])
     dof = t.v_start[t.actuators.joint[of.scalar]]
     gear = model.actuator_gear[of.scalar, 0]
-    constant, by_length, by_speed = (
-        model.actuator_gain.T * clip_control(model, u) + model.actuator_bias.T
-    )
+    constant, by_length, by_speed = model.actuator_gain.T * u + model.actuator_bias.T
     speed = assemble([(of.scalar, gear * take(v, dof)), (wide, contract(rows, v))], model.nu)
     parts = [(of.scalar, gear * gear / take(inertia, dof)), (wide, _mobility(rows, inertia))]
     mobility = assemble(parts, model.nu)
-    force = constant + by_length * lengths(model, q)
+    force = constant + by_length * length
     slope = -(h * by_length + by_speed)
     limits = jnp.where(
         t.actuators.force_limited[:, None],
         model.actuator_force_range,
         jnp.array([-jnp.inf, jnp.inf], model.dtype),
     )
-    force, slope = _limited(force, slope, mobility, speed, h, limits)
+    clipped, saturated = _limited(force, slope, mobility, speed, h, limits)
+    force, slope = jnp.where(saturated, clipped, force), jnp.where(saturated, 0.0, slope)
     on_joints = jnp.stack([gear * force[of.scalar], gear * gear * slope[of.scalar]])
-    total, total_slope = contract(on_joints, jnp.asarray(_actuator_table(t), model.dtype))
-    k = t.v_start[t.force_limited_joints]
-    if len(k):
-        joint_force, joint_slope = _limited(
-            total[k], total_slope[k], 1.0 / inertia[k], v[k], h, model.joint_force_range
-        )
-        total, total_slope = total.at[k].set(joint_force), total_slope.at[k].set(joint_slope)
-    return h * total, h * total_slope, h * force[wide], h * slope[wide]
+    total, drag = contract(on_joints, jnp.asarray(_actuator_table(t), model.dtype))
+    pull = _Pull(total, drag, rows, force[wide], slope[wide])
+    if len(t.force_limited_joints):
+        pull = _limited_at_joints(model, pull, v, inertia)
+    return pull._replace(
+        constant=h * pull.constant,
+        drag=h * pull.drag,
+        along=h * pull.along,
+        resistance=h * pull.resistance,
+    )
+
+
+def _limited_at_joints(model: Model, pull: _Pull, v: Array, inertia: Array) -> _Pull:
+    """Actuator forces whose sum a joint limits; forces instead of impulses.
+
+    Where it does, the joint feels the limit and leaves the rows of the others.
+    """
+    k = model.topology.v_start[model.topology.force_limited_joints]
+    share, speed = pull.rows[:, k], v[k]
+    # Of the rows the joint's own part answers its speed, the rest is that of the start.
+    others = contract(pull.rows, v)[:, None] - share * speed
+    along = pull.along[:, None] - pull.resistance[:, None] * others
+    force = pull.constant[k] + jnp.sum(share * along, axis=0)
+    slope = pull.drag[k] + jnp.sum(share * share * pull.resistance[:, None], axis=0)
+    clipped, saturated = _limited(
+        force, slope, 1.0 / inertia[k], speed, model.timestep, model.joint_force_range
+    )
+    left_out = jnp.where(saturated, share, 0.0)
+    return _Pull(
+        constant=pull.constant.at[k].set(jnp.where(saturated, clipped, pull.constant[k])),
+        drag=pull.drag.at[k].set(jnp.where(saturated, 0.0, pull.drag[k])),
+        rows=pull.rows.at[:, k].set(share - left_out),
+        along=pull.along - pull.resistance * contract(left_out, speed),
+        resistance=pull.resistance,
+    )
 
 
 def _limited(
     force: Array, slope: Array, mobility: Array, speed: Array, h: Array, limits: Array
 ) -> tuple[Array, Array]:
-    """(force, slope) of `force - slope v`, constant where the predicted force is out of limits."""
+    """`force - slope v` predicted and kept within limits, and whether it is beyond them."""
     ahead = (speed + h * mobility * force) / (1.0 + h * mobility * slope)
     predicted = force - slope * ahead
     clipped = jnp.clip(predicted, limits[:, 0], limits[:, 1])
-    saturated = clipped != predicted
-    return jnp.where(saturated, clipped, force), jnp.where(saturated, 0.0, slope)
-
-
-def clip_control(model: Model, u: Array) -> Array:
-    """u within the actuators' control ranges."""
-    limits = model.actuator_ctrl_range
-    clipped = jnp.clip(u, limits[:, 0], limits[:, 1])
-    return jnp.where(jnp.asarray(model.topology.actuators.ctrl_limited), clipped, u)
+    return clipped, clipped != predicted
 
 
 @functools.lru_cache(maxsize=64)

@@ -12,7 +12,8 @@ from jax import Array
 from dojo.math.vectors import add_diagonal, contract
 from dojo.model.layout import placed, take
 from dojo.model.model import Model
-from dojo.physics.transmission import tendon_lengths
+from dojo.physics.kinematics import Frames
+from dojo.physics.tendons import tendon_lengths, tendon_rates
 
 
 class LimitTable(NamedTuple):
@@ -28,48 +29,52 @@ def limit_table(model: Model) -> LimitTable:
     return LimitTable(t.q_start[t.limited], t.v_start[t.limited])
 
 
-def tendon_rows(model: Model) -> Array:
+def tendon_rows(model: Model, frames: Frames, axes: Array) -> Array:
     """Rates of the limited tendons' lengths, (ntlimit, nv)."""
-    return model.tendon_coefficients[model.topology.limited_tendons]
+    limited = model.topology.limited_tendons
+    if not len(limited):
+        return jnp.zeros((0, model.nv), model.dtype)
+    return tendon_rates(model, frames, axes)[limited]
 
 
-def limit_gap(model: Model, q: Array) -> Array:
+def limit_gap(model: Model, q: Array, frames: Frames) -> Array:
     """Distances to the limits, (2 nlimit,) [rad or m]."""
     at, bound = take(q, limit_table(model).q), model.joint_range
     joints = [at - bound[:, 0], bound[:, 1] - at]
-    if not len(model.topology.limited_tendons):
+    limited = model.topology.limited_tendons
+    if not len(limited):
         return jnp.concatenate(joints)
-    length, bound = tendon_lengths(model, q)[model.topology.limited_tendons], model.tendon_range
+    length, bound = tendon_lengths(model, q, frames)[limited], model.tendon_range
     return jnp.concatenate([*joints, length - bound[:, 0], bound[:, 1] - length])
 
 
-def limit_rate(model: Model, v: Array) -> Array:
-    """Rates of the distances, (2 nlimit,) [rad/s or m/s]."""
+def limit_rate(model: Model, tendons: Array, v: Array) -> Array:
+    """Rates of the distances, (2 nlimit,) [rad/s or m/s]; `tendons` are `tendon_rows`."""
     speed = take(v, limit_table(model).dof)
-    if not len(model.topology.limited_tendons):
-        return jnp.concatenate([speed, -speed])
-    tendons = contract(tendon_rows(model), v)
-    return jnp.concatenate([speed, -speed, tendons, -tendons])
+    along = contract(tendons, v) if len(tendons) else tendons[:, 0]
+    return jnp.concatenate([speed, -speed, along, -along])
 
 
-def limit_impulse(model: Model, rows: Array) -> Array:
+def limit_impulse(model: Model, tendons: Array, rows: Array) -> Array:
     """Generalized impulse (nv,) of impulses (2 nlimit,) that keep from the limits."""
-    joints, tendons = _split(model, rows)
+    joints, along = _split(model, rows)
     on_joints = placed(joints[0] - joints[1], limit_table(model).dof, model.nv)
-    if not len(model.topology.limited_tendons):
+    if not len(tendons):
         return on_joints
-    return on_joints + contract(tendons[0] - tendons[1], tendon_rows(model))
+    return on_joints + contract(along[0] - along[1], tendons)
 
 
-def add_limits(matrix: Array, model: Model, rows: Array) -> Array:
-    """The matrix (nv, nv) and what the rows, weighed by (2 nlimit,), add to it."""
-    joints, tendons = _split(model, rows)
+def add_limits(matrix: Array, model: Model, tendons: Array, ends: Array, rows: Array) -> Array:
+    """The matrix (nv, nv) and what impulses that answer the distances, by (2 nlimit,), add to it.
+
+    `tendons` (ntlimit, nv): rows that the impulses act along, `ends` those that they answer.
+    """
+    joints, along = _split(model, rows)
     on_joints = placed(joints[0] + joints[1], limit_table(model).dof, model.nv)
     matrix = add_diagonal(matrix, on_joints)
-    if not len(model.topology.limited_tendons):
+    if not len(tendons):
         return matrix
-    row = tendon_rows(model)
-    return matrix + contract(row.T, (tendons[0] + tendons[1])[:, None] * row)
+    return matrix + contract(tendons.T, (along[0] + along[1])[:, None] * ends)
 
 
 def _split(model: Model, rows: Array) -> tuple[Array, Array]:

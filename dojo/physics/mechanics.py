@@ -49,7 +49,13 @@ from dojo.physics.kinematics import (
     motion_axes,
     step_axes,
 )
-from dojo.physics.limits import add_limits, limit_gap, limit_impulse, limit_rate
+from dojo.physics.limits import (
+    add_limits,
+    limit_gap,
+    limit_impulse,
+    limit_rate,
+    tendon_rows,
+)
 
 # Contact impulses, kappa / gap on the central path, fade to zero between these distances [m], so
 # that what is far away changes nothing. The distance is that expected at the end of the step,
@@ -75,6 +81,7 @@ class Node(NamedTuple):
     rows: ContactRows  # of contacts: normal, then each component of friction
     weight: Array  # (nc,) 1 near, 0 far away: share of the contact impulses that acts
     gap: Array  # (nc + 2 nlimit,) contact gaps, then limit distances
+    tendons: Array  # (ntlimit, nv) rates of the limited tendons
     bonds: Bonds  # equality constraints
     multiplier: Array  # (ne,) their impulses in the unhindered step
     remains: Array  # (ne,) violation asked for: 0, or what recovery leaves
@@ -118,7 +125,7 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
     now = touch(model, contacts, frames)
     contacts = framed(model, contacts, now)
     point = contact_points(now)
-    gap = jnp.concatenate([now.gap, limit_gap(model, q)])
+    gap = jnp.concatenate([now.gap, limit_gap(model, q, frames)])
     rows = rows_at(model, contacts, point, axes)
     approach = rows.along(v)[: len(now.gap)]
     return Node(
@@ -135,6 +142,7 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
         rows=rows,
         weight=nearness(now.gap, model.timestep * approach),
         gap=gap,
+        tendons=tendon_rows(model, frames, axes),
         bonds=held,
         multiplier=multiplier,
         remains=remains,
@@ -193,7 +201,7 @@ def pull(model: Model, node: Node, gamma: Array, b: Array) -> Array:
     nc, nf = node.weight.shape[0], node.contacts.friction.sliding.shape[0]
     impulse = jnp.concatenate([gamma[:nc], b[:, :nf].ravel()])
     on_contacts = node.rows.pulled(_weight(node, len(b)) * impulse, model.nv)
-    return on_contacts + bounds_impulse(model, gamma[nc:], b[0, nf:])
+    return on_contacts + bounds_impulse(model, node, gamma[nc:], b[0, nf:])
 
 
 def _weight(node: Node, d: int) -> Array:
@@ -202,14 +210,14 @@ def _weight(node: Node, d: int) -> Array:
     return jnp.concatenate([node.weight, *d * [sides]])
 
 
-def bounds_impulse(model: Model, limits: Array, dry: Array) -> Array:
+def bounds_impulse(model: Model, node: Node, limits: Array, dry: Array) -> Array:
     """Impulses of limits (2 nlimit,) and dry friction (nd,) on their joints, (nv,)."""
-    return limit_impulse(model, limits) + on_dofs(model, dry)
+    return limit_impulse(model, node.tendons, limits) + on_dofs(model, dry)
 
 
 def gaps(model: Model, node: Node, trial: Trial) -> Array:
     """Contact gaps, then limit distances, above their targets: (nc + 2 nlimit,)."""
-    return jnp.concatenate([trial.touch.gap, limit_gap(model, trial.q)]) - node.target
+    return jnp.concatenate([trial.touch.gap, limit_gap(model, trial.q, trial.frames)]) - node.target
 
 
 def unmet(model: Model, node: Node, trial: Trial) -> Array:
@@ -230,6 +238,7 @@ class Derivative(NamedTuple):
     blocks: Array  # (6, 6, nl) d link momentum / d twist of the end pose, times h
     axes: Array  # (6, nv) twist of the end poses per unit of v, divided by h
     gap: ContactRows  # (nc) d contact gap / d v
+    tendons: Array  # (ntlimit, nv) d length / d v, divided by h
     equality: Array  # (ne, nv) d violation / d v
 
 
@@ -241,12 +250,13 @@ def differentiate(model: Model, node: Node, trial: Trial, v: Array) -> Derivativ
     gap = contact_rows(model, node.contacts, screw, axes)
     equality = model.timestep * equality_rates(model, trial.frames, axes, trial.q)
     gap = gap._replace(values=model.timestep * gap.values)
-    return Derivative(blocks.full(), axes, gap, equality)
+    tendons = tendon_rows(model, trial.frames, axes)
+    return Derivative(blocks.full(), axes, gap, tendons, equality)
 
 
 def rates(model: Model, node: Node, d: Derivative, dv: Array) -> tuple[Array, Array]:
     """Derivatives of `gaps` (nc + 2 nlimit,) and `slip` (d, nf + nd) along dv."""
-    limits = model.timestep * limit_rate(model, dv)
+    limits = model.timestep * limit_rate(model, d.tendons, dv)
     return jnp.concatenate([d.gap.along(dv), limits]), slip(model, node, dv)
 
 
@@ -264,7 +274,7 @@ def condensed(
     contacts = node.rows.products(answer, model)
     dry = on_dofs(model, tangent[0, 0, coupling.shape[1] :])
     matrix = add_diagonal(free_response(model, node, d) + contacts, dry)
-    return add_limits(matrix, model, model.timestep * normal[nc:])
+    return add_limits(matrix, model, node.tendons, d.tendons, model.timestep * normal[nc:])
 
 
 def impulse_answer(

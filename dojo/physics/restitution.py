@@ -77,6 +77,7 @@ def arrival(model: Model, node: Node, trial: Trial) -> Node:
         rows=mechanics.rows_at(model, contacts, point, trial.axes),
         weight=jnp.ones_like(node.weight),
         gap=jnp.concatenate([trial.touch.gap, node.gap[len(trial.touch.gap) :]]),
+        tendons=tendon_rows(model, trial.frames, trial.axes),
     )
 
 
@@ -96,7 +97,7 @@ def effective_mass(model: Model, at: Node) -> Array:
     """What resists each row, 1 / (n M^-1 n^T): (nc + 2 nlimit,) [kg or kg m2]."""
     limits = eye(model.dtype, model.nv)[:, limit_table(model).dof]
     contacts = at.rows.dense(model.nv)[:, : model.topology.nc]
-    tendons = tendon_rows(model).T
+    tendons = at.tendons.T
     work = jnp.concatenate([contacts, limits, limits, tendons, tendons], axis=1)
     # Not by a solve for all rows: its derivatives take as many again for each tangent.
     inverse = inverse_positive(at.mass)

@@ -45,6 +45,7 @@ from dojo.physics.kinematics import (
     local_maps,
     motion_axes,
 )
+from dojo.physics.limits import tendon_rows
 from dojo.physics.mechanics import (
     RECOVERY_SPEED,
     Derivative,
@@ -67,7 +68,7 @@ class Solved(NamedTuple):
     """A solved step: where it starts, where it ends, what holds it in balance."""
 
     node: Node
-    u: Array  # (nu,)
+    u: Array  # (nu,) what drives the actuators
     wrench: Array | None  # (nl, 6)
     trial: Trial
     derivative: Derivative
@@ -82,10 +83,11 @@ class Rates(NamedTuple):
 
     balance_q: Array  # (nv, nv) by the tangent vector of q_k
     balance_v: Array  # (nv, nv) by v_k
-    balance_u: Array  # (nv, nu)
+    balance_u: Array  # (nv, nu) by what drives the actuators
     gap_q: Array  # (nv, nc) transposed: the contact gaps
     slip_q: Array  # (nv, d, nf) likewise
-    limit_q: Array  # (2 nlimit,) of limit distances by their own joint
+    tendons_q: Array  # (ntlimit, nv) of the lengths of limited tendons at the end
+    follows: Array  # (2 nlimit,) 1 where what a limit asks for follows its distance at the start
     equality_q: Array  # (ne, nv)
 
 
@@ -126,13 +128,15 @@ def rates(model: Model, at: Solved) -> Rates:
     inertia = spatial_inertia(model, node.frames).full()
     momentum = momentum_rate(model, node.axes, inertia, node.v)
     held_q, equality_q = _equality_rates(model, at)
+    bound_q = held_q + _tendon_pull_rate(model, at)
     return Rates(
-        balance_q=_flow_rate(model, at, carried) - momentum - impulse_q - pulled_q - held_q,
+        balance_q=_flow_rate(model, at, carried) - momentum - impulse_q - pulled_q - bound_q,
         balance_v=-node.mass - pulled_v,
         balance_u=-impulse_u,
         gap_q=(start + end) * moves,
         slip_q=jnp.stack(sides, axis=1),
-        limit_q=1.0 - follows[nc:],
+        tendons_q=tendon_rows(model, trial.frames, carried),
+        follows=follows[nc:],
         equality_q=equality_q,
     )
 
@@ -186,6 +190,21 @@ def _equality_rates(model: Model, at: Solved) -> tuple[Array, Array]:
     return pulled, end - contract(follows, held.rows)
 
 
+def _tendon_pull_rate(model: Model, at: Solved) -> Array:
+    """Rate by q_k of what the limits of tendons pull with, (nv, nv)."""
+    if not len(at.node.tendons) or not len(model.topology.tendon_paths):
+        return jnp.zeros((), model.dtype)
+    low, high = at.gamma[-2 * len(at.node.tendons) :].reshape(2, -1)
+
+    def pulled(dq: Array) -> Array:
+        moved = displace(model, at.node.q, dq)
+        frames = link_frames(model, at.node.maps, moved)
+        rows = tendon_rows(model, frames, motion_axes(model, at.node.maps, frames))
+        return contract(low - high, rows)
+
+    return jax.jacfwd(pulled)(jnp.zeros_like(at.v))
+
+
 def _bond_rates(model: Model, q: Array, multiplier: Array, v: Array) -> tuple[Array, Array]:
     """Rates by q of the constraints' pull E^T y (nv, nv) and of the velocity E v they see."""
     if not model.topology.ne:
@@ -235,7 +254,7 @@ def _impulse_rates(model: Model, at: Solved) -> tuple[Array, Array]:
 
     def at_joints(dq: Array, u: Array) -> Array:
         q, frames, axes = displace(model, node.q, dq), node.frames, node.axes
-        if len(transmissions(model.topology).site):
+        if len(transmissions(model.topology).site) or len(model.topology.tendon_paths):
             frames = link_frames(model, node.maps, q)
             axes = motion_axes(model, node.maps, frames)
         impulse = joint_impulse(model, q, node.v, u, diagonal(node.mass), frames, axes)

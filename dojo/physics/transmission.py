@@ -14,10 +14,11 @@ from jax import Array
 
 from dojo.math import rotations
 from dojo.math.vectors import contract, cross, dot, matvec
-from dojo.model.layout import assemble, scalar_positions, take
+from dojo.model.layout import assemble, take
 from dojo.model.model import Model
 from dojo.model.topology import Topology
 from dojo.physics.kinematics import Frames, attached
+from dojo.physics.tendons import tendon_lengths
 
 
 class Transmissions(NamedTuple):
@@ -49,33 +50,35 @@ def transmissions(topology: Topology) -> Transmissions:
     )
 
 
-def tendon_lengths(model: Model, q: Array) -> Array:
-    """Lengths of the tendons, (nt,) [m, or rad]."""
-    return contract(model.tendon_coefficients, scalar_positions(model.topology, q))
-
-
-def lengths(model: Model, q: Array) -> Array:
+def lengths(model: Model, q: Array, frames: Frames) -> Array:
     """Lengths of all actuators times their gears, (nu,)."""
     t, of = model.topology, transmissions(model.topology)
+    if not model.nu:
+        return jnp.zeros(0, model.dtype)
     gear = model.actuator_gear.T
     scalar = take(q, t.q_start[t.actuators.joint[of.scalar]])
     quat = q[_joint_places(t.q_start, t.actuators.joint[of.ball], 4)]
     ball = dot(gear[:3, of.ball], rotations.logarithm(quat))
     none = jnp.zeros(len(of.free) + len(of.site), q.dtype)
+    pulled = t.actuators.tendon[of.tendon]
+    tendon = tendon_lengths(model, q, frames)[pulled] if len(pulled) else none[:0]
     parts = [
         (of.scalar, gear[0, of.scalar] * scalar),
-        (of.tendon, gear[0, of.tendon] * tendon_lengths(model, q)[t.actuators.tendon[of.tendon]]),
+        (of.tendon, gear[0, of.tendon] * tendon),
         (of.ball, ball),
         (np.concatenate([of.free, of.site]), none),
     ]
     return assemble(parts, model.nu)
 
 
-def wide_rows(model: Model, frames: Frames, axes: Array) -> Array:
-    """Rates of the lengths of the actuators `Transmissions.wide`, (k, nv)."""
+def wide_rows(model: Model, tendons: Array, frames: Frames, axes: Array) -> Array:
+    """Rates of the lengths of the actuators `Transmissions.wide`, (k, nv).
+
+    tendons: those of the tendons, (nt, nv).
+    """
     t, of = model.topology, transmissions(model.topology)
     gear = model.actuator_gear
-    tendon = gear[of.tendon, :1] * model.tendon_coefficients[t.actuators.tendon[of.tendon]]
+    tendon = gear[of.tendon, :1] * tendons[t.actuators.tendon[of.tendon]]
     ball = _on_joints(model, t.actuators.joint[of.ball], gear[of.ball, :3])
     free = _on_joints(model, t.actuators.joint[of.free], gear[of.free])
     return jnp.concatenate([tendon, ball, free, _on_sites(model, frames, axes)])
