@@ -6,8 +6,8 @@ import jax
 
 
 @contextlib.contextmanager
-def default_optimizations():
-    """Code that takes long to compile and runs fast."""
+def optimizations():
+    """Code that takes longer to compile and runs fast."""
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)

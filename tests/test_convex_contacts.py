@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
-from compilation import default_optimizations
+from compilation import optimizations
 from jacobians import Steps
 from scipy.spatial.transform import Rotation
 
@@ -109,7 +109,7 @@ def nearest_of(poses, moves, order):
     """The nearest candidate of each pair; its normal from the first name on."""
     model = dojo.load(scene(order), contact_budget=1000)
     places = [NAMES.index(n) for n in order]
-    with default_optimizations():
+    with optimizations():
         gaps, normal = touched(model, *(x[:, places].reshape(POSES, -1) for x in (poses, moves)))
     gaps, normal = np.asarray(gaps), np.asarray(normal)
     geoms, names = contact_geoms(model.topology), model.topology.geom_names

@@ -172,7 +172,7 @@ def _mechanisms(topology: Topology) -> tuple[np.ndarray, np.ndarray]:
         if WORLD not in (number[a], number[b]):
             number[number == number[b]] = number[a]
     spans = [topology.dof_link[row] for row in topology.tendon_dofs[topology.limited_tendons]]
-    tendons = np.array([span[0] for span in spans], dtype=int)
+    tendons = np.array([span[0] if len(span) else WORLD for span in spans], dtype=int)
     limits = np.concatenate([np.tile(topology.limited, 2), np.tile(tendons, 2)])
     return number[topology.geom_link], number[limits]
 
