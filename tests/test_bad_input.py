@@ -145,9 +145,6 @@ def strung(tendon, extra=""):
 
 
 UNSUPPORTED = {
-    "string limit": (strung('range="0 1"'), "tendon", r"string \(spatial\)"),
-    "string spring": (strung('stiffness="1"'), "tendon", r"string \(spatial\)"),
-    "string damper": (strung('damping="1"'), "tendon", r"string \(spatial\)"),
     "string equality": (
         strung("", '<equality><tendon name="tied" tendon1="string"/></equality>'),
         "equality",
@@ -156,27 +153,7 @@ UNSUPPORTED = {
     "tendon friction": (hinged(TENDON.format('frictionloss="1"')), "tendon", "cable"),
     "tendon armature": (hinged(TENDON.format('armature="1"')), "tendon", "cable"),
     "ball limit": (mjcf(BALL_JOINT.format("shoulder")), "ball limit", "shoulder"),
-    "muscle": (actuator('<muscle name="a" joint="hinge"/>'), "actuator", r"a \(activation"),
-    "integrator": (
-        actuator('<intvelocity name="a" joint="hinge" actrange="-1 1"/>'),
-        "actuator",
-        r"a \(activation dynamics\)",
-    ),
-    "filter": (
-        actuator('<general name="a" joint="hinge" dyntype="filter" dynprm="1"/>'),
-        "actuator",
-        r"a \(activation dynamics\)",
-    ),
-    "servo with a time constant": (
-        actuator('<position name="a" joint="hinge" timeconst=".1"/>'),
-        "actuator",
-        r"a \(activation dynamics\)",
-    ),
-    "string transmission": (
-        strung("", '<actuator><motor name="a" tendon="string"/></actuator>'),
-        "actuator",
-        r"a \(on a spatial tendon\)",
-    ),
+    "muscle": (actuator('<muscle name="a" joint="hinge"/>'), "actuator", r"a \(muscle dynamics"),
     "reference site": (
         mjcf(NAILED, '<actuator><motor name="a" site="tip" refsite="nail"/></actuator>'),
         "actuator",
