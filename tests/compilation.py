@@ -8,6 +8,9 @@ import jax
 @contextlib.contextmanager
 def optimizations():
     """Code that takes longer to compile and runs fast."""
+    before = jax.config.jax_disable_most_optimizations
     jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)

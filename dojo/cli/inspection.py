@@ -78,9 +78,9 @@ def tendons(model: Model) -> list[str]:
     """Tendons with their joints and limits."""
     t = model.topology
     ranges = dict(zip(t.limited_tendons.tolist(), np.asarray(model.tendon_range), strict=True))
-    lines = ["\nTendons                        joints, or the links that a path joins"]
     if not t.tendon_names:
         return []
+    lines = ["\nTendons                        joints, or the links that a path joins"]
     for k, (name, row) in enumerate(zip(t.tendon_names, model.tendon_coefficients, strict=True)):
         limit = f"  range [{ranges[k][0]:.3g}, {ranges[k][1]:.3g}]" if k in ranges else ""
         parts = [f"{float(row[d]):+g} {t.v_names[d]}" for d in np.flatnonzero(row)]

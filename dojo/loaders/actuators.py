@@ -1,4 +1,4 @@
-"""Actuators: motors and affine servos on joints, fixed tendons and sites; their activations."""
+"""Actuators: motors and affine servos on joints, tendons and sites; their activations."""
 
 import dataclasses
 

@@ -33,8 +33,10 @@ def read_paths(
 ) -> tuple[TendonPaths, np.ndarray]:
     """The paths of the tendons kept, and where their points lie in their links, (p, 3)."""
     pieces = [piece for k, t in enumerate(kept) for piece in _pieces(m, k, int(t))]
+    d = mujoco.MjData(m)
+    mujoco.mj_kinematics(m, d)
     for piece in pieces:
-        if piece.side >= 0 and _inside(m, piece):
+        if piece.side >= 0 and _inside(m, d, piece):
             name = tendon_name(m, int(kept[piece.tendon]))
             found.refuse("tendon", f"{name} (inside {geom_name(m, piece.geom)})")
     pieces.sort(key=lambda piece: piece.geom >= 0)
@@ -64,10 +66,16 @@ def read_paths(
     return paths, np.array([pose.pos for pose in poses]).reshape(-1, 3)
 
 
+def entries_of(m: mujoco.MjModel, tendon: int) -> range:
+    """MuJoCo's entries of what a tendon is made of."""
+    start = int(m.tendon_adr[tendon])
+    return range(start, start + int(m.tendon_num[tendon]))
+
+
 def dofs_of(m: mujoco.MjModel, tendon: int) -> np.ndarray:
     """The degrees of freedom that may change the length of a path, (nv,) bool."""
     moved = []
-    for w in range(int(m.tendon_adr[tendon]), int(m.tendon_adr[tendon] + m.tendon_num[tendon])):
+    for w in entries_of(m, tendon):
         kind, end = int(m.wrap_type[w]), int(m.wrap_objid[w])
         if kind == _SITE:
             moved.append(_moving(m, int(m.site_bodyid[end])))
@@ -93,8 +101,7 @@ def _pieces(m: mujoco.MjModel, k: int, tendon: int) -> list[_Piece]:
     """The pieces of MuJoCo's tendon, here the k-th."""
     pieces: list[_Piece] = []
     last, share, geom, side = -1, 1.0, -1, -1
-    start = int(m.tendon_adr[tendon])
-    for w in range(start, start + int(m.tendon_num[tendon])):
+    for w in entries_of(m, tendon):
         kind, end = int(m.wrap_type[w]), int(m.wrap_objid[w])
         if kind == _PULLEY:
             last, share = -1, 1.0 / float(m.wrap_prm[w])
@@ -107,10 +114,8 @@ def _pieces(m: mujoco.MjModel, k: int, tendon: int) -> list[_Piece]:
     return pieces
 
 
-def _inside(m: mujoco.MjModel, piece: _Piece) -> bool:
+def _inside(m: mujoco.MjModel, d: mujoco.MjData, piece: _Piece) -> bool:
     """Whether the side site of a wrapped geom lies in it: MuJoCo then wraps from within."""
-    d = mujoco.MjData(m)
-    mujoco.mj_kinematics(m, d)
     local = d.geom_xmat[piece.geom].reshape(3, 3).T @ (
         d.site_xpos[piece.side] - d.geom_xpos[piece.geom]
     )

@@ -9,7 +9,7 @@ from dojo.loaders.findings import Findings, listing
 from dojo.loaders.geoms import Geoms
 from dojo.loaders.links import Links
 from dojo.loaders.names import tendon_name
-from dojo.loaders.paths import dofs_of, read_paths
+from dojo.loaders.paths import dofs_of, entries_of, read_paths
 from dojo.loaders.ranges import within_margins
 from dojo.loaders.unsupported import disabled
 from dojo.model.topology import TendonPaths
@@ -74,21 +74,15 @@ def read_tendons(
 
 def on_joints(m: mujoco.MjModel, tendon: int) -> bool:
     """Whether a tendon is a sum of joint positions."""
-    return all(int(m.wrap_type[w]) == _ON_JOINT for w in _wraps(m, tendon))
+    return all(int(m.wrap_type[w]) == _ON_JOINT for w in entries_of(m, tendon))
 
 
 def coefficients_of(m: mujoco.MjModel, tendon: int) -> np.ndarray:
     """What each joint's position counts in a tendon's length, by degree of freedom: (nv,)."""
     row = np.zeros(m.nv)
-    for w in _wraps(m, tendon) if on_joints(m, tendon) else ():
+    for w in entries_of(m, tendon) if on_joints(m, tendon) else ():
         row[m.jnt_dofadr[m.wrap_objid[w]]] += m.wrap_prm[w]
     return row
-
-
-def _wraps(m: mujoco.MjModel, tendon: int) -> range:
-    """MuJoCo's entries of a tendon's path."""
-    start = int(m.tendon_adr[tendon])
-    return range(start, start + int(m.tendon_num[tendon]))
 
 
 def _kept(m: mujoco.MjModel, found: Findings) -> np.ndarray:
@@ -101,7 +95,9 @@ def _kept(m: mujoco.MjModel, found: Findings) -> np.ndarray:
     fixed = np.array([on_joints(m, t) for t in range(m.ntendon)], dtype=bool)
     idle = ~(fixed | limited | sprung | damped | pulled)
     if idle.any():
-        found.note(f"{idle.sum()} spatial tendons without limit, spring or damper: no effect")
+        found.note(
+            f"{idle.sum()} spatial tendons without limit, spring, damper or actuator: no effect"
+        )
     constraint = disabled(m, _DISABLE.mjDSBL_CONSTRAINT)
     smooth = constraint or disabled(m, _DISABLE.mjDSBL_FRICTIONLOSS)
     for field, what in _REFUSED.items():

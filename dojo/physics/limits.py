@@ -51,7 +51,7 @@ def limit_gap(model: Model, q: Array, frames: Frames) -> Array:
 def limit_rate(model: Model, tendons: Array, v: Array) -> Array:
     """Rates of the distances, (2 nlimit,) [rad/s or m/s]; `tendons` are `tendon_rows`."""
     speed = take(v, limit_table(model).dof)
-    along = contract(tendons, v) if len(tendons) else tendons[:, 0]
+    along = contract(tendons, v)
     return jnp.concatenate([speed, -speed, along, -along])
 
 
