@@ -21,7 +21,7 @@ from dojo.report import StepInfo
 from dojo.solver.linear_system import newton_system
 from dojo.solver.options import SolverOptions
 from dojo.solver.problem import Point
-from dojo.step import arrived, checked, lasting, raise_if_failed, solved, step
+from dojo.step import arrived, checked, lasting, raise_if_failed, solved, stepped
 from dojo.step_problem import Inputs, StepProblem, StepTangent
 
 
@@ -31,6 +31,7 @@ def linearize(
     u: ArrayLike | None = None,
     *,
     wrench: ArrayLike | None = None,
+    mocap: ArrayLike | None = None,
     options: SolverOptions | None = None,
 ) -> tuple[Array, Array]:
     """Derivatives of the next state by state and control.
@@ -43,6 +44,7 @@ def linearize(
         state: the state to linearize at.
         u: controls (nu,); None is zero.
         wrench: external forces (nl, 6), see `step`.
+        mocap: poses (nmocap, 7), see `step`.
         options: see `SolverOptions`; derivatives are those at `grad_kappa`.
 
     Returns:
@@ -54,7 +56,9 @@ def linearize(
         ValueError: wrong shapes.
         SolverError: the step failed and `options.raise_on_failure` is set.
     """
-    _, _, jacobians = step_and_linearize(model, state, u, wrench=wrench, options=options)
+    _, _, jacobians = step_and_linearize(
+        model, state, u, wrench=wrench, mocap=mocap, options=options
+    )
     return jacobians
 
 
@@ -64,6 +68,7 @@ def step_and_linearize(
     u: ArrayLike | None = None,
     *,
     wrench: ArrayLike | None = None,
+    mocap: ArrayLike | None = None,
     options: SolverOptions | None = None,
 ) -> tuple[State, StepInfo, tuple[Array, Array]]:
     """`step` and `linearize` in one, for the price of one solve.
@@ -75,7 +80,7 @@ def step_and_linearize(
         The next state, the report on the step, (A, B).
     """
     options = SolverOptions() if options is None else options
-    inputs = checked(model, state, u, wrench)
+    inputs = checked(model, state, u, wrench, mocap)
     if model.topology.restitution:
         result = _pushed(inputs, options)
     else:
@@ -157,13 +162,11 @@ def _with_activations(inputs: Inputs, by_state: Array, by_input: Array) -> tuple
 def _pushed(inputs: Inputs, options: SolverOptions) -> _Result:
     """A step and its Jacobians by forward mode."""
     model, n = inputs.model, inputs.model.nv
-    # Within the derivative a failure cannot be raised as such.
-    options = dataclasses.replace(options, raise_on_failure=False)
 
     def moved(x: Array, u: Array) -> tuple[Array, tuple[State, StepInfo]]:
         act = None if inputs.act is None else inputs.act + x[2 * n :]
         start = State(displace(model, inputs.q, x[:n]), inputs.v + x[n : 2 * n], act)
-        after, info = step(model, start, u, wrench=inputs.wrench, options=options)
+        after, info = stepped(inputs._replace(q=start.q, v=start.v, act=start.act, u=u), options)
         # The tangent space at the end of the undisturbed step, where the derivative is taken.
         q_end = jax.lax.stop_gradient(after.q)
         end = dataclasses.replace(after, q=difference(model, q_end, after.q))

@@ -14,8 +14,9 @@ from dojo.math.vectors import contract, dot
 from dojo.model.model import Model
 from dojo.physics import mechanics, restitution
 from dojo.physics.contact_rows import ContactRows
+from dojo.physics.equality import carried_rates
 from dojo.physics.inertia import spatial_inertia
-from dojo.physics.mechanics import Derivative, Trial
+from dojo.physics.mechanics import Derivative, Node, Trial
 from dojo.physics.restitution import Strikes
 from dojo.solver.problem import Point, Residual, Rows, Weights
 from dojo.step_problem import StepProblem
@@ -54,17 +55,19 @@ class RestitutionProblem(StepProblem):
         target = restitution.leaving_speed(model, node.contacts, how, strikes.bounces)
         limits = jnp.zeros(2 * model.topology.nlimit, model.dtype)
         target = model.timestep * jnp.concatenate([target, limits])
-        present, _ = mechanics.rates(model, node, derivative, before)
+        present = _changes(model, node, derivative, before)
         room = _room(model, restitution.effective_mass(model, node), target - present, kappa)
         offset = jnp.where(strikes.acts, room - target, step.scales.size[1])
         of_step = step.mu, step.base, step.scales, step.act, step.drive
         return cls(model, node, *of_step, derivative, before, released, acts, offset)
 
     def rows(self, v: Array) -> Rows:
-        rate, slip = mechanics.rates(self.model, self.node, self.derivative, v)
-        balance = contract(self.node.mass, v - self.before)
-        equality = contract(self.derivative.equality, v)
-        gap = self.acts * rate + self.offset
+        model, node = self.model, self.node
+        balance = contract(node.mass, v - self.before)
+        carried = carried_rates(model, node.frames, node.q, node.twists)
+        equality = contract(self.derivative.equality, v) + model.timestep * carried
+        gap = self.acts * _changes(model, node, self.derivative, v) + self.offset
+        slip = mechanics.slip(model, node, v)
         return Rows(balance=balance, gap=gap, slip=slip, equality=equality)
 
     def linearize(self, v: Array) -> tuple[Rows, "RestitutionProblem"]:  # type: ignore[override]
@@ -122,6 +125,14 @@ class RestitutionProblem(StepProblem):
         return jax.tree.map(
             lambda a, b: jax.lax.stop_gradient(jnp.where(impact, a, b)), start, still
         )
+
+
+def _changes(model: Model, node: Node, derivative: Derivative, v: Array) -> Array:
+    """What the distances of contacts and limits change by in a step at v, (nc + 2 nlimit,)."""
+    change, _ = mechanics.rates(model, node, derivative, v)
+    if node.rows.drift is None:
+        return change
+    return change.at[: model.topology.nc].add(model.timestep * node.rows.drift[: model.topology.nc])
 
 
 def _approach_rows(model: Model, rows: ContactRows) -> ContactRows:

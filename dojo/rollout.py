@@ -19,6 +19,7 @@ def rollout(
     us: ArrayLike,
     *,
     wrenches: ArrayLike | None = None,
+    mocaps: ArrayLike | None = None,
     options: SolverOptions | None = None,
 ) -> tuple[State, StepInfo]:
     """Simulate len(us) steps.
@@ -28,6 +29,7 @@ def rollout(
         state: the state at the start.
         us: controls (T, nu); (T, 0) for a model without actuators.
         wrenches: external forces (T, nl, 6), see `step`.
+        mocaps: poses (T, nmocap, 7) of the mocap bodies at the end of each step, see `step`.
         options: see `SolverOptions`.
 
     Returns:
@@ -42,27 +44,34 @@ def rollout(
             f"rollout: us has shape {us.shape}, expected (T, {model.nu}). For a batch, wrap "
             "rollout in jax.vmap."
         )
-    if wrenches is not None:
-        wrenches = jnp.asarray(wrenches, model.dtype)
-        if wrenches.shape != (us.shape[0], model.topology.nl, 6):
-            raise ValueError(
-                f"rollout: wrenches has shape {wrenches.shape}, expected "
-                f"{(us.shape[0], model.topology.nl, 6)}."
-            )
+    wrenches = _each("wrenches", wrenches, (len(us), model.topology.nl, 6), model)
+    mocaps = _each("mocaps", mocaps, (len(us), model.nmocap, 7), model)
     start = jax.tree.map(lambda x: jnp.asarray(x, model.dtype), state)
 
     def advance(
-        at: State, inputs: tuple[Array, Array | None]
+        at: State, inputs: tuple[Array, Array | None, Array | None]
     ) -> tuple[State, tuple[State, StepInfo]]:
-        u, wrench = inputs
-        after, info = step(model, at, u, wrench=wrench, options=options)
+        u, wrench, mocap = inputs
+        after, info = step(model, at, u, wrench=wrench, mocap=mocap, options=options)
         return after, (after, info)
 
     # What is differentiated keeps the solved points and evaluates the rest again on the way back.
     keep = jax.checkpoint_policies.save_only_these_names(SOLUTION)
     remembering = jax.checkpoint(advance, policy=keep, prevent_cse=False)
-    _, (states, infos) = jax.lax.scan(remembering, start, (us, wrenches))
+    _, (states, infos) = jax.lax.scan(remembering, start, (us, wrenches, mocaps))
     return states, infos
+
+
+def _each(
+    name: str, values: ArrayLike | None, shape: tuple[int, ...], model: Model
+) -> Array | None:
+    """An input of every step; ValueError unless it has this shape."""
+    if values is None:
+        return None
+    array = jnp.asarray(values, model.dtype)
+    if array.shape != shape:
+        raise ValueError(f"rollout: {name} has shape {array.shape}, expected {shape}.")
+    return array
 
 
 def first_failure(infos: StepInfo) -> tuple[Array, Array]:

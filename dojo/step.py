@@ -20,6 +20,7 @@ from dojo.model.model import Model
 from dojo.model.state import State, normalize_configuration
 from dojo.parts import advanced
 from dojo.physics.kinematics import difference, displace
+from dojo.physics.mocap import speeds
 from dojo.report import StepInfo, outcome
 from dojo.solver import implicit
 from dojo.solver.interior_point import Solution
@@ -34,6 +35,7 @@ def step(
     u: ArrayLike | None = None,
     *,
     wrench: ArrayLike | None = None,
+    mocap: ArrayLike | None = None,
     options: SolverOptions | None = None,
 ) -> tuple[State, StepInfo]:
     """Advance the state by one timestep through contact.
@@ -46,6 +48,9 @@ def step(
         u: controls (nu,), clipped to their ranges; None is zero.
         wrench: external forces (nl, 6) [N, N m]: world force, then torque, at each link's centre
             of mass.
+        mocap: poses (nmocap, 7) that the mocap bodies go to within the step, position [m] and
+            quaternion; contacts and welds feel the motion. None: they stay where `state.q` has
+            them; what is written there moves them at once, as in MuJoCo.
         options: see `SolverOptions`.
 
     Raises:
@@ -53,16 +58,21 @@ def step(
         SolverError: the step failed and `options.raise_on_failure` is set.
     """
     options = SolverOptions() if options is None else options
-    inputs = checked(model, state, u, wrench)
+    after, info = stepped(checked(model, state, u, wrench, mocap), options)
+    if options.raise_on_failure:
+        raise_if_failed(info.status)
+    return after, info
+
+
+def stepped(inputs: Inputs, options: SolverOptions) -> tuple[State, StepInfo]:
+    """The step of these inputs, in the parts that the options ask for."""
+    model = inputs.model
 
     def advance(at: State, timestep: Array) -> tuple[State, StepInfo]:
         return _step(lasting(inputs._replace(q=at.q, v=at.v, act=at.act), timestep), options)
 
     start, budgeted = State(inputs.q, inputs.v, inputs.act), model.topology.budgeted
-    after, info = advanced(advance, start, model.timestep, options, budgeted)
-    if options.raise_on_failure:
-        raise_if_failed(info.status)
-    return after, info
+    return advanced(advance, start, model.timestep, options, budgeted)
 
 
 def raise_if_failed(status: Array) -> None:
@@ -81,7 +91,13 @@ def lasting(inputs: Inputs, timestep: Array) -> Inputs:
     return inputs._replace(model=dataclasses.replace(inputs.model, timestep=timestep))
 
 
-def checked(model: Model, state: State, u: ArrayLike | None, wrench: ArrayLike | None) -> Inputs:
+def checked(
+    model: Model,
+    state: State,
+    u: ArrayLike | None,
+    wrench: ArrayLike | None,
+    mocap: ArrayLike | None = None,
+) -> Inputs:
     """The inputs of a step; ValueError unless their shapes are the model's."""
     nl = model.topology.nl
     if model.na and state.act is None:
@@ -89,14 +105,29 @@ def checked(model: Model, state: State, u: ArrayLike | None, wrench: ArrayLike |
             f"state.act: missing, the model has actuators with a memory, na = {model.na}. Make "
             "states with dojo.init, or give dojo.State its act."
         )
+    q = _shaped("state.q", state.q, (model.nq,), model)
     return Inputs(
         model,
-        _shaped("state.q", state.q, (model.nq,), model),
+        q,
         _shaped("state.v", state.v, (model.nv,), model),
         _shaped("u", np.zeros(model.nu) if u is None else u, (model.nu,), model),
         None if wrench is None else _shaped("wrench", wrench, (nl, 6), model),
         None if state.act is None else _shaped("state.act", state.act, (model.na,), model),
+        None if mocap is None else _mocap_speed(model, q, mocap),
     )
+
+
+def _mocap_speed(model: Model, q: Array, mocap: ArrayLike) -> Array | None:
+    """What moves the mocap bodies to these poses in a step, None if there are none."""
+    poses = _shaped("mocap", mocap, (model.nmocap, 7), model)
+    if not isinstance(poses, jax.core.Tracer):
+        zero = np.flatnonzero((np.asarray(poses)[:, 3:] == 0).all(axis=1))
+        names = [model.topology.link_names[k - model.nmocap] for k in zero]
+        if names:
+            raise ValueError(
+                f"mocap: body {names[0]!r} has a zero quaternion; the identity is (1, 0, 0, 0)."
+            )
+    return speeds(model, normalize_configuration(model, q), poses) if model.nmocap else None
 
 
 def _shaped(name: str, value: ArrayLike, shape: tuple[int, ...], model: Model) -> Array:

@@ -29,6 +29,7 @@ class Inputs(NamedTuple):
     u: Array
     wrench: Array | None
     act: Array | None = None
+    mocap: Array | None = None  # (6, nmocap) speed of the mocap bodies
 
 
 def _scales(model: Model, node: Node) -> Scales:
@@ -38,6 +39,8 @@ def _scales(model: Model, node: Node) -> Scales:
     # A tenth: light links that the diagonal inertia lets run away are held by their chain.
     driven = 0.1 * jnp.max(jnp.abs(node.impulse.constant) / diagonal(node.mass), initial=0.0)
     speed = h * gravity + jnp.max(jnp.abs(node.v), initial=0.0) + driven
+    if node.speed is not None:
+        speed = speed + jnp.max(jnp.abs(node.speed))
     momentum = jnp.max(jnp.abs(node.momentum)) + jnp.max(jnp.abs(node.impulse.constant))
     extent = jnp.max(jnp.abs(node.frames.pos)) + jnp.max(model.geom_size, initial=0.1)
     mass = jnp.sum(model.link_mass)
@@ -79,9 +82,9 @@ class StepProblem:
     @classmethod
     def build(cls, inputs: Inputs) -> "StepProblem":
         """The problem of a step with these inputs."""
-        model, q, v, u, wrench, act = inputs
+        model, q, v, u, wrench, act, speed = inputs
         drive = driven(model, u, act)
-        node = mechanics.prepare(model, q, v, drive.input, wrench)
+        node = mechanics.prepare(model, q, v, drive.input, wrench, speed)
         mu = node.contacts.friction.sliding
         return cls(model, node, mu, jnp.zeros_like(mu), _scales(model, node), act, drive)
 

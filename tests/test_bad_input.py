@@ -169,13 +169,6 @@ UNSUPPORTED = {
         "actuator",
         r"a \(in the parent's frame of a free or ball joint\)",
     ),
-    "mocap": (
-        mjcf('<body name="target" mocap="true"><geom size=".1" contype="0"/></body>' + BALL[:-7])
-        .replace('name="ball" size=".1"', 'name="ball" size=".1" contype="0"')
-        .replace("</worldbody>", "</body></worldbody>"),
-        "mocap",
-        "target",
-    ),
     "density": (hinged(option='<option density="1.2"/>'), "fluid", "density 1.2"),
     "viscosity": (hinged(option='<option viscosity=".1"/>'), "fluid", "viscosity 0.1"),
     "contact override": (

@@ -21,6 +21,7 @@ def _pile(count):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimized")
 def test_batch_of_one():
     """A step and its Jacobians among many bodies, in code as users compile it."""

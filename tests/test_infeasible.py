@@ -114,6 +114,7 @@ def test_a_step_too_large_is_not_called_infeasible():
     assert int(info.status) == dojo.Status.STEP_TOO_LARGE
 
 
+@pytest.mark.slow
 def test_running_out_of_iterations_is_not_infeasible():
     """One to six iterations for boxes that fall on an edge."""
     floor = '<geom type="plane" size="5 5 1"/>'

@@ -116,6 +116,7 @@ def test_where_contacts_fade(walker):
     check(walker, inputs, dojo.SolverOptions(kappa=1.0))
 
 
+@pytest.mark.slow
 def test_at_another_kappa(box):
     check(box, states_of(box, 0.3), dojo.SolverOptions(kappa=1e-6, grad_kappa=1e-2))
 

@@ -280,6 +280,7 @@ def touches(steps):
     return moved
 
 
+@pytest.mark.slow
 def test_contacts_by_the_heights(steps, tumbling, touches):
     states, _ = tumbling
     q, v = some(states)

@@ -103,6 +103,10 @@ def read_contacts(
         if set(kinds) <= {"plane", "hfield"}:
             continue  # MuJoCo, too, lets these pass through each other.
         if "plane" in kinds:
+            plane = (first, second)[kinds.index("plane")]
+            if geoms.link[plane] >= 0:
+                found.refuse("mocap", f"{geoms.names[plane]}, a plane on a mocap body")
+                continue
             entries = _on_plane(geoms, first, second, hulls)
         else:
             if "body-body collision" in found.ignore:
@@ -215,6 +219,8 @@ def _candidate_pairs(m: mujoco.MjModel, found: Findings) -> list[_Pair]:
         pairs[(g1, g2)] = _Pair(g1, g2, max(d1, d2) if p1 == p2 else (d1 if p1 > p2 else d2), -1)
     for k in range(m.npair):
         g1, g2 = sorted((int(m.pair_geom1[k]), int(m.pair_geom2[k])))
+        if all(_still(m, int(m.geom_bodyid[g])) for g in (g1, g2)):
+            continue
         pairs[(g1, g2)] = _Pair(g1, g2, int(m.pair_dim[k]), k)
     return list(pairs.values())
 
@@ -233,6 +239,8 @@ def _dynamic_pairs(m: mujoco.MjModel) -> Iterator[tuple[int, int]]:
 
 def _filtered(m: mujoco.MjModel, b1: int, b2: int, excluded: set[int]) -> bool:
     """MuJoCo's body filters: same weld group, parent and child, <exclude>."""
+    if _still(m, b1) and _still(m, b2):
+        return True
     low, high = min(b1, b2), max(b1, b2)
     if (low << 16) + high in excluded:
         return True
@@ -243,6 +251,11 @@ def _filtered(m: mujoco.MjModel, b1: int, b2: int, excluded: set[int]) -> bool:
         return False
     up1, up2 = (int(m.body_weldid[m.body_parentid[w]]) for w in (w1, w2))
     return w1 == up2 or w2 == up1
+
+
+def _still(m: mujoco.MjModel, body: int) -> bool:
+    """Whether no degree of freedom moves a body: it is fixed to the world or to a mocap body."""
+    return bool(m.body_treeid[body] < 0)
 
 
 def _without_overlaps(

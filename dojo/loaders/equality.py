@@ -10,7 +10,7 @@ from dojo.loaders.links import Links, Pose, identity
 from dojo.loaders.names import element_name
 from dojo.loaders.tendons import coefficients_of, on_joints
 from dojo.loaders.unsupported import disabled
-from dojo.model.topology import Equalities
+from dojo.model.topology import WORLD, Equalities
 
 _EQ, _OBJ = mujoco.mjtEq, mujoco.mjtObj
 _JOINED = (int(_EQ.mjEQ_CONNECT), int(_EQ.mjEQ_WELD))
@@ -42,7 +42,7 @@ def read_equalities(
         names = [_name(m, i) for i in spatial]
         found.refuse("equality", f"{listing(names)} (couples spatial tendons)")
         coupled = [i for i in coupled if i not in spatial]
-    rigid = [i for i in joined if len({frame.link for frame in _frames(m, links, i)}) == 1]
+    rigid = [i for i in joined if _rigid(m, _frames(m, links, i))]
     if rigid:
         within = listing([_name(m, i) for i in rigid])
         found.refuse("equality", f"{within} (between frames of one rigid body: nothing can give)")
@@ -62,6 +62,13 @@ def read_equalities(
         "equality_quat": np.array([[x.quat for x in f] for f in frames]).reshape(-1, 2, 4),
         **couplings,
     }
+
+
+def _rigid(m: mujoco.MjModel, frames: tuple[_Frame, _Frame]) -> bool:
+    """Whether no degree of freedom moves the frames against each other."""
+    a, b = (frame.link for frame in frames)
+    still = {WORLD, *range(m.njnt, m.njnt + m.nmocap)}
+    return a == b or {a, b} <= still
 
 
 def _active(m: mujoco.MjModel, found: Findings) -> list[int]:

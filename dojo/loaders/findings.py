@@ -14,7 +14,7 @@ FEATURES = {
     "actuator": "activation dynamics, muscles, spatial tendons, cranks, reference sites, adhesion, "
     "armature, damping, delays; on joints of limited actuator force, through tendons and sites",
     "actuator gravcomp": "gravity compensation that counts as actuator force",
-    "mocap": "mocap bodies",
+    "mocap": "joints below mocap bodies, planes on them",
     "fluid": "drag and lift of a medium (density, viscosity, wind)",
     "flex": "deformable bodies",
     "plugin": "engine plugins",

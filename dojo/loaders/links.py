@@ -60,42 +60,71 @@ class Links:
 
 
 def read_links(m: mujoco.MjModel, found: Findings) -> Links:
-    """One link per joint, in MuJoCo's order; the last link of a body carries its mass."""
-    parent = np.full(m.njnt, WORLD)
-    rest = [identity() for _ in range(m.njnt)]
+    """One link per joint, in MuJoCo's order; the last link of a body carries its mass.
+
+    Then one for each mocap body, without mass.
+    """
+    count = m.njnt + m.nmocap
+    parent = np.full(count, WORLD)
+    rest = [identity() for _ in range(count)]
     body_link = np.full(m.nbody, WORLD)
     body_pose = [identity() for _ in range(m.nbody)]
-    link_names = [""] * m.njnt
-    merged = []
+    link_names = [""] * count
+    merged, hung = [], []
     for b in range(1, m.nbody):
         up = m.body_parentid[b]
         placed = body_pose[up] @ Pose(m.body_pos[b], m.body_quat[b])
-        first, count = m.body_jntadr[b], m.body_jntnum[b]
-        if count == 0:
+        first, joints = m.body_jntadr[b], m.body_jntnum[b]
+        if m.body_mocapid[b] >= 0:
+            body_link[b] = m.njnt + m.body_mocapid[b]
+            link_names[body_link[b]] = body_name(m, b)
+            continue
+        if joints == 0:
             body_link[b], body_pose[b] = body_link[up], placed
             merged.append(body_name(m, b))
             continue
-        for j in range(first, first + count):
-            parent[j] = body_link[up] if j == first else j - 1
+        above = body_link[up]
+        if above >= m.njnt:
+            hung.append(body_name(m, b))
+            mocap = m.body_rootid[b]
+            above, placed = WORLD, Pose(m.body_pos[mocap], m.body_quat[mocap]) @ placed
+        for j in range(first, first + joints):
+            parent[j] = above if j == first else j - 1
             link_names[j] = f"{body_name(m, b)}/{joint_name(m, j)}"
         if _KINDS[int(m.jnt_type[first])] != "free":
             rest[first] = placed
-        body_link[b] = first + count - 1
+        body_link[b] = first + joints - 1
         link_names[body_link[b]] = body_name(m, b)
     if merged:
         found.note(
             f"{len(merged)} bodies without joint merged into their parents: {listing(merged)}"
         )
-    kinds = tuple(_KINDS[int(t)] for t in m.jnt_type)
+    kinds: tuple[JointKind, ...] = tuple(_KINDS[int(t)] for t in m.jnt_type)
     parameters = _joint_parameters(m, kinds) | _inertial_parameters(m, body_link, body_pose)
     parameters["link_gravcomp"] = _gravcomp(m, body_link, found)
     parameters["link_pos"] = np.array([p.pos for p in rest]).reshape(-1, 3)
     parameters["link_quat"] = np.array([p.quat for p in rest]).reshape(-1, 4)
-    names = tuple(joint_name(m, j) for j in range(m.njnt))
-    return Links(parent, kinds, tuple(link_names), names, body_link, body_pose, parameters)
+    names = [joint_name(m, j) for j in range(m.njnt)]
+    names += [f"{name}/mocap" for name in link_names[m.njnt :]]
+    kinds += ("mocap",) * m.nmocap
+    if hung:
+        found.refuse("mocap", f"bodies with joints below a mocap body: {listing(hung)}")
+    return Links(parent, kinds, tuple(link_names), tuple(names), body_link, body_pose, parameters)
+
+
+def mocap_poses(m: mujoco.MjModel) -> np.ndarray:
+    """Rest poses of the mocap bodies, position and quaternion each, one after the other."""
+    bodies = np.argsort(np.where(m.body_mocapid >= 0, m.body_mocapid, m.nbody))[: m.nmocap]
+    return np.concatenate([m.body_pos[bodies], m.body_quat[bodies]], axis=1).ravel()
 
 
 def _joint_parameters(m: mujoco.MjModel, kinds: tuple[JointKind, ...]) -> dict[str, np.ndarray]:
+    rest = mocap_poses(m)
+
+    def each(of_joints: np.ndarray) -> np.ndarray:
+        """What joints have, and nothing for mocap bodies."""
+        return np.concatenate([of_joints, np.zeros((m.nmocap, *of_joints.shape[1:]))])
+
     scalar = np.array([k in ("hinge", "slide") for k in kinds], dtype=bool)
     hinge_or_ball = np.array([k in ("hinge", "ball") for k in kinds], dtype=bool)
     spring = not disabled(m, _DISABLE.mjDSBL_SPRING)
@@ -103,28 +132,29 @@ def _joint_parameters(m: mujoco.MjModel, kinds: tuple[JointKind, ...]) -> dict[s
     constraint = not disabled(m, _DISABLE.mjDSBL_CONSTRAINT)
     dry = constraint and not disabled(m, _DISABLE.mjDSBL_FRICTIONLOSS)
     return {
-        "joint_axis": np.where(scalar[:, None], m.jnt_axis, 0.0),
-        "joint_anchor": np.where(hinge_or_ball[:, None], m.jnt_pos, 0.0),
-        "joint_ref": np.where(scalar, m.qpos0[m.jnt_qposadr], 0.0),
-        "joint_stiffness": m.jnt_stiffness * spring,
-        "spring_ref": m.qpos_spring.copy(),
+        "joint_axis": each(np.where(scalar[:, None], m.jnt_axis, 0.0)),
+        "joint_anchor": each(np.where(hinge_or_ball[:, None], m.jnt_pos, 0.0)),
+        "joint_ref": each(np.where(scalar, m.qpos0[m.jnt_qposadr], 0.0)),
+        "joint_stiffness": each(m.jnt_stiffness * spring),
+        "spring_ref": np.concatenate([m.qpos_spring, rest]),
         "dof_damping": m.dof_damping * damper,
         "dof_armature": m.dof_armature.copy(),
         "dof_frictionloss": m.dof_frictionloss * dry,
-        "q_rest": m.qpos0.copy(),
+        "q_rest": np.concatenate([m.qpos0, rest]),
     }
 
 
 def _inertial_parameters(
     m: mujoco.MjModel, body_link: np.ndarray, body_pose: list[Pose]
 ) -> dict[str, np.ndarray]:
-    mass = np.zeros(m.njnt)
-    moment = np.zeros((m.njnt, 3))
-    about_origin = np.zeros((m.njnt, 3, 3))
+    count = m.njnt + m.nmocap
+    mass = np.zeros(count)
+    moment = np.zeros((count, 3))
+    about_origin = np.zeros((count, 3, 3))
     for b in range(1, m.nbody):
         link = body_link[b]
-        if link == WORLD:
-            continue
+        if not 0 <= link < m.njnt:
+            continue  # The world, or a mocap body: nothing moves it.
         inertial = body_pose[b] @ Pose(m.body_ipos[b], m.body_iquat[b])
         rotation, com = inertial.matrix, inertial.pos
         mass[link] += m.body_mass[b]
@@ -139,7 +169,7 @@ def _inertial_parameters(
 
 def _gravcomp(m: mujoco.MjModel, body_link: np.ndarray, found: Findings) -> np.ndarray:
     """Share of each link's weight that is carried, (nl,)."""
-    share = np.zeros(m.njnt)
+    share = np.zeros(m.njnt + m.nmocap)
     # MuJoCo takes it for a passive force.
     if disabled(m, _DISABLE.mjDSBL_SPRING) and disabled(m, _DISABLE.mjDSBL_DAMPER):
         return share

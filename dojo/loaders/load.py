@@ -189,6 +189,8 @@ def _keyframes(m: mujoco.MjModel, actuators: ReadActuators) -> tuple[Keyframe, .
     for k in range(m.nkey):
         name = mujoco.mj_id2name(m, mujoco.mjtObj.mjOBJ_KEY, k) or f"key{k}"
         ctrl, act = m.key_ctrl[k][actuators.index], m.key_act[k][act_of]
-        parts = (m.key_qpos[k], m.key_qvel[k], ctrl, act)
+        places, turns = m.key_mpos[k].reshape(-1, 3), m.key_mquat[k].reshape(-1, 4)
+        mocap = np.concatenate([places, turns], axis=1).ravel()
+        parts = (np.concatenate([m.key_qpos[k], mocap]), m.key_qvel[k], ctrl, act)
         frames.append(Keyframe(name, *(tuple(float(x) for x in part) for part in parts)))
     return tuple(frames)

@@ -4,7 +4,7 @@ import mujoco
 import numpy as np
 
 from dojo.loaders.findings import Findings, listing
-from dojo.loaders.names import body_name, joint_name
+from dojo.loaders.names import joint_name
 
 _DISABLE = mujoco.mjtDisableBit
 
@@ -42,8 +42,6 @@ def _joints(m: mujoco.MjModel, found: Findings) -> None:
 
 
 def _bodies(m: mujoco.MjModel, found: Findings) -> None:
-    if m.nmocap:
-        found.refuse("mocap", _body_names(m, m.body_mocapid >= 0))
     if m.opt.density or m.opt.viscosity:
         found.refuse("fluid", f"density {m.opt.density:g}, viscosity {m.opt.viscosity:g}")
     if m.nflex:
@@ -55,10 +53,6 @@ def _bodies(m: mujoco.MjModel, found: Findings) -> None:
     for field in ("geom_adhesion", "pair_adhesion", "geom_surfacevel"):
         if np.any(getattr(m, field, 0)):
             found.refuse("surface", field)
-
-
-def _body_names(m: mujoco.MjModel, chosen: np.ndarray) -> str:
-    return listing([body_name(m, int(b)) for b in np.flatnonzero(chosen)])
 
 
 def _notes(m: mujoco.MjModel, found: Findings) -> None:

@@ -18,12 +18,14 @@ class Layout(NamedTuple):
     scalar: np.ndarray  # hinge and slide joints
     ball: np.ndarray
     free: np.ndarray
+    mocap: np.ndarray
     scalar_q: np.ndarray  # (k,)
     scalar_v: np.ndarray  # (k,)
     quat_q: np.ndarray  # (4, nball + nfree), balls first
     spin_v: np.ndarray  # (3, nball + nfree)
     place_q: np.ndarray  # (3, nfree)
     place_v: np.ndarray  # (3, nfree)
+    mocap_q: np.ndarray  # (7, nmocap) place and quaternion
 
     @property
     def spinning(self) -> np.ndarray:
@@ -35,19 +37,21 @@ class Layout(NamedTuple):
 def layout(topology: Topology) -> Layout:
     """The index tables of a topology."""
     scalar = topology.joints_of("hinge", "slide")
-    ball, free = topology.joints_of("ball"), topology.joints_of("free")
+    ball, free, mocap = (topology.joints_of(kind) for kind in ("ball", "free", "mocap"))
     q, v = topology.q_start, topology.v_start
     three, four = np.arange(3)[:, None], np.arange(4)[:, None]
     return Layout(
         scalar=scalar,
         ball=ball,
         free=free,
+        mocap=mocap,
         scalar_q=q[scalar],
         scalar_v=v[scalar],
         quat_q=four + np.concatenate([q[ball], q[free] + 3])[None],
         spin_v=three + np.concatenate([v[ball], v[free] + 3])[None],
         place_q=three + q[free][None],
         place_v=three + v[free][None],
+        mocap_q=np.arange(7)[:, None] + q[mocap][None],
     )
 
 

@@ -28,7 +28,8 @@ class Model:
     """A robot and its surroundings.
 
     Every array field is a differentiable parameter that `replace` accepts; `topology` is static.
-    Counts: nl links (one joint each), nq, nv, nu, na activations, ng geoms, nt tendons.
+    Counts: nl links (one joint each), nq, nv, nu, na activations, nmocap mocap bodies, ng geoms,
+    nt tendons.
     """
 
     topology: Topology = dataclasses.field(metadata={"static": True})
@@ -110,6 +111,11 @@ class Model:
         return len(self.topology.activations)
 
     @property
+    def nmocap(self) -> int:
+        """Number of mocap bodies: the last links, whose poses are the last entries of q."""
+        return len(self.topology.joints_of("mocap"))
+
+    @property
     def dtype(self) -> np.dtype:
         """Float type of the parameters, and of the states it simulates."""
         return np.dtype(self.link_mass.dtype)
@@ -124,6 +130,14 @@ class Model:
         i = _index("joint", name, t.joint_names)
         q, v = (slice(int(s[i]), int(s[i + 1])) for s in (t.q_start, t.v_start))
         return Joint(i, t.joint_kind[i], q, v)
+
+    def mocap(self, name: str) -> int:
+        """Index of a mocap body, in the `mocap` that `dojo.step` takes; errors as `joint`.
+
+        Where its pose lies in q: `model.joint(name + "/mocap").q`.
+        """
+        t = self.topology
+        return _index("mocap body", name, tuple(t.link_names[i] for i in t.joints_of("mocap")))
 
     def link(self, name: str) -> int:
         """Index of a link, in `link_mass`, wrenches and `forward_kinematics`; errors as `joint`."""

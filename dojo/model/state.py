@@ -21,7 +21,7 @@ class State:
 
     Attributes:
         q: (nq,) free joint: world position [m] and unit quaternion wxyz; ball: quaternion; hinge
-            [rad]; slide [m].
+            [rad]; slide [m]. The poses of mocap bodies come last, position and quaternion each.
         v: (nv,) free joint: world linear velocity [m/s] and body-frame angular velocity [rad/s];
             ball: body-frame angular velocity; hinge [rad/s]; slide [m/s].
         act: (na,) activations of actuators with a memory; None if the model has none.
@@ -70,15 +70,17 @@ def check_array(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: np.d
 def normalize_configuration(model: Model, q: Array) -> Array:
     """q with unit quaternions; the derivative along each quaternion is zero."""
     table = layout(model.topology)
-    if not table.quat_q.size:
+    quats = np.concatenate([table.quat_q, table.mocap_q[3:]], axis=1)
+    if not quats.size:
         return q
-    if not isinstance(q, jax.core.Tracer) and (np.asarray(q)[table.quat_q] == 0).all(0).any():
+    if not isinstance(q, jax.core.Tracer) and (np.asarray(q)[quats] == 0).all(0).any():
         raise ValueError("q: holds a zero quaternion; the identity is (1, 0, 0, 0).")
     return assemble(
         [
             (table.scalar_q, take(q, table.scalar_q)),
-            (table.quat_q, rotations.normalize(take(q, table.quat_q))),
+            (quats, rotations.normalize(take(q, quats))),
             (table.place_q, take(q, table.place_q)),
+            (table.mocap_q[:3], take(q, table.mocap_q[:3])),
         ],
         model.nq,
     )

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-JointKind = Literal["free", "ball", "hinge", "slide"]
+# The links of kind "mocap" come last: they go where they are told, nothing moves them.
+JointKind = Literal["free", "ball", "hinge", "slide", "mocap"]
 GeomKind = Literal["plane", "sphere", "capsule", "ellipsoid", "cylinder", "box", "mesh", "hfield"]
 # Features of a convex geom against a plane, and of pairs of bodies (dojo.physics.collision).
 FeatureKind = Literal[
@@ -21,8 +22,8 @@ PLANE_KINDS = ("disc", "ellipsoid", "point")
 ROWS = {"edges": 2, "boxes": 8, "convex": 9}
 WORLD = -1
 
-Q_WIDTH = {"free": 7, "ball": 4, "hinge": 1, "slide": 1}
-V_WIDTH = {"free": 6, "ball": 3, "hinge": 1, "slide": 1}
+Q_WIDTH = {"free": 7, "ball": 4, "hinge": 1, "slide": 1, "mocap": 7}
+V_WIDTH = {"free": 6, "ball": 3, "hinge": 1, "slide": 1, "mocap": 0}
 
 
 def _feed(digest: Any, value: Any) -> None:

@@ -29,6 +29,11 @@ class ContactRows(NamedTuple):
     values: Array  # (s, nc + d nf)
     # (s, nc + d nf) degrees of freedom they belong to, nv: none; None: all of them, s = nv
     dofs: Table | None
+    drift: Array | None = None  # (nc + d nf,) velocity along the rows by mocap bodies, None: none
+
+    def speed(self, v: Array) -> Array:
+        """Velocity along the rows at v (nv,), (nc + d nf,)."""
+        return self.along(v) if self.drift is None else self.along(v) + self.drift
 
     def along(self, v: Array) -> Array:
         """Products with v (nv,), (nc + d nf,)."""
@@ -63,6 +68,18 @@ class ContactRows(NamedTuple):
         count = self.values.shape[1]
         places = self.dofs * count + np.arange(count)
         return _sums(self.values, places, (nv + 1) * count).reshape(nv + 1, count)[:-1]
+
+
+def drifts(model: Model, c: Candidates, screws: Array, twists: Array | None) -> Array | None:
+    """Velocity along the screws of rows (6, nc + d nf) when links have these twists (6, nl)."""
+    if twists is None:
+        return None
+    nc, nf = model.topology.nc, model.topology.nc_friction
+    first, second = contact_links(model, c)
+    of_links = jnp.append(twists, jnp.zeros_like(twists[:, :1]), axis=1)
+    apart = of_links[:, second] - of_links[:, first]
+    components = (screws.shape[1] - nc) // max(nf, 1)
+    return total(screws * jnp.concatenate([apart, *components * [apart[:, :nf]]], axis=1))
 
 
 def _sums(values: Array, places: Table, count: int) -> Array:

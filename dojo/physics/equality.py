@@ -9,6 +9,7 @@ couplings.
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -104,6 +105,14 @@ def equality_rates(model: Model, frames: Frames, axes: Array, q: Array) -> Array
     one, other = jnp.moveaxis(model.coupling_coefficients, 1, 0)
     slope = _polynomial(model, _lengths(model, q)[1])[1]
     return jnp.concatenate([*joined, one - slope[:, None] * other])
+
+
+def carried_rates(model: Model, frames: Frames, q: Array, twists: Array | None) -> Array:
+    """Rates of `violation` when mocap bodies have these twists (6, nl), (e,)."""
+    if twists is None or not model.topology.ne:
+        return jnp.zeros(model.topology.ne, model.dtype)
+    along = frames.moved_by(twists)
+    return jax.jvp(lambda x: violation(model, x, q), (frames,), (along,))[1]
 
 
 def remaining(model: Model, violation: Array, recovered: Array) -> Array:

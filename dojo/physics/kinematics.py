@@ -55,8 +55,8 @@ class Frames(NamedTuple):
         return Frames(jnp.append(self.pose, eye(self.pose.dtype, 3, 4)[..., None], axis=-1))
 
     def moved_by(self, twist: Array) -> "Frames":
-        """Rate of the poses when all links have this world twist (6,)."""
-        turn, place = twist[:3, None, None], twist[3:, None, None]
+        """Rate of the poses when links have this world twist (6,), or each its own (6, nl)."""
+        turn, place = (x.reshape(3, 1, -1) for x in (twist[:3], twist[3:]))
         position = eye(twist.dtype, 1, 4, 3)[:, :, None]
         return Frames(cross(turn, self.pose) + place * position)
 
@@ -141,8 +141,14 @@ def _joint_transforms(model: Model, maps: LocalMaps, q: Array) -> Array:
         (s, Frames.of(scalar_rot, scalar_pos).pose),
         (ball, Frames.of(ball_rot, ball_pos).pose),
         (table.free, Frames.of(free_rot, take(q, table.place_q)).pose),
+        (table.mocap, mocap_frames(take(q, table.mocap_q)).pose),
     ]
     return assemble(parts, nl)
+
+
+def mocap_frames(poses: Array) -> Frames:
+    """Frames at positions and unit quaternions (7, k)."""
+    return Frames.of(rotations.to_matrix(poses[3:]), poses[:3])
 
 
 @functools.lru_cache(maxsize=64)
@@ -200,6 +206,7 @@ def _joined(model: Model, q: Array, dq: Array, turned: Array) -> Array:
             (table.scalar_q, take(q, table.scalar_q) + take(dq, table.scalar_v)),
             (table.quat_q, turned),
             (table.place_q, take(q, table.place_q) + take(dq, table.place_v)),
+            (table.mocap_q, take(q, table.mocap_q)),
         ],
         model.nq,
     )

@@ -17,6 +17,7 @@ from jax import Array
 
 from dojo.math.vectors import add_diagonal, contract, diagonal
 from dojo.model.model import Model
+from dojo.physics import mocap
 from dojo.physics.collision import (
     Candidates,
     Touch,
@@ -28,9 +29,17 @@ from dojo.physics.collision import (
     touch,
     unit_screw,
 )
-from dojo.physics.contact_rows import ContactRows, contact_rows
+from dojo.physics.contact_rows import ContactRows, contact_rows, drifts
 from dojo.physics.dry_friction import cones, joint_slip, on_dofs
-from dojo.physics.equality import Bonds, bonds, equality_rates, remaining, solve_bound, violation
+from dojo.physics.equality import (
+    Bonds,
+    bonds,
+    carried_rates,
+    equality_rates,
+    remaining,
+    solve_bound,
+    violation,
+)
 from dojo.physics.forces import Impulse, external_impulse, joint_impulse
 from dojo.physics.inertia import (
     centers_of_mass,
@@ -73,6 +82,8 @@ class Node(NamedTuple):
     maps: LocalMaps
     frames: Frames
     axes: Array  # (6, nv)
+    speed: Array | None  # (6, nmocap) of mocap bodies, None: at rest
+    twists: Array | None  # (6, nl) of links by them
     mass: Array  # (nv, nv) mass matrix
     momentum: Array  # (nv,) p_k
     impulse: Impulse
@@ -99,11 +110,14 @@ class Trial(NamedTuple):
     touch: Touch
 
 
-def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) -> Node:
-    """Evaluate the start of a step."""
+def prepare(
+    model: Model, q: Array, v: Array, u: Array, wrench: Array | None, speed: Array | None = None
+) -> Node:
+    """Evaluate the start of a step; speed: (6, nmocap) of mocap bodies."""
     maps = local_maps(model)
     frames = link_frames(model, maps, q)
     axes = motion_axes(model, maps, frames)
+    twists = mocap.twists(model, frames, speed)
     mass = mass_matrix_at(model, frames, axes)
     inertia = diagonal(mass)
     impulse = joint_impulse(model, q, v, u, inertia, frames, axes)
@@ -116,24 +130,26 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
     held = bonds(model, frames, axes, q, resisted)
     recovered = model.timestep * RECOVERY_SPEED
     remains = remaining(model, held.violation, recovered)
-    wanted = (remains - held.violation) / model.timestep
+    wanted = (remains - held.violation) / model.timestep - carried_rates(model, frames, q, twists)
     unhindered, multiplier = jax.lax.stop_gradient(
         solve_bound(resisted, momentum + constant, held, wanted)
     )
-    ahead = frames_ahead(model, maps, q, frames, unhindered)
+    ahead = frames_ahead(model, maps, q, frames, unhindered, speed)
     contacts = anchored(model, candidates(model), frames, ahead)
     now = touch(model, contacts, frames)
     contacts = framed(model, contacts, now)
     point = contact_points(now)
     gap = jnp.concatenate([now.gap, limit_gap(model, q, frames)])
-    rows = rows_at(model, contacts, point, axes)
-    approach = rows.along(v)[: len(now.gap)]
+    rows = rows_at(model, contacts, point, axes, twists)
+    approach = rows.speed(v)[: len(now.gap)]
     return Node(
         q=q,
         v=v,
         maps=maps,
         frames=frames,
         axes=axes,
+        speed=speed,
+        twists=twists,
         mass=mass,
         momentum=momentum,
         impulse=impulse._replace(constant=constant),
@@ -151,11 +167,14 @@ def prepare(model: Model, q: Array, v: Array, u: Array, wrench: Array | None) ->
     )
 
 
-def frames_ahead(model: Model, maps: LocalMaps, q: Array, frames: Frames, v: Array) -> Frames:
+def frames_ahead(
+    model: Model, maps: LocalMaps, q: Array, frames: Frames, v: Array, speed: Array | None
+) -> Frames:
     """Link poses that a step at velocity v leads to, `frames` where nobody asks for them."""
     if all(group.with_plane for group in model.topology.contacts):
         return frames
-    return link_frames(model, maps, integrate(model, q, model.timestep * v))
+    ahead = integrate(model, q, model.timestep * v)
+    return link_frames(model, maps, mocap.carried(model, ahead, speed))
 
 
 def nearness(gap: Array, change: Array) -> Array:
@@ -170,7 +189,7 @@ def nearness(gap: Array, change: Array) -> Array:
 
 def move(model: Model, node: Node, v: Array) -> Trial:
     """Evaluate the end of a step at interval velocity v."""
-    q = integrate(model, node.q, model.timestep * v)
+    q = mocap.carried(model, integrate(model, node.q, model.timestep * v), node.speed)
     frames = link_frames(model, node.maps, q)
     axes = motion_axes(model, node.maps, frames)
     return Trial(
@@ -182,11 +201,14 @@ def move(model: Model, node: Node, v: Array) -> Trial:
     )
 
 
-def rows_at(model: Model, contacts: Candidates, point: Array, axes: Array) -> ContactRows:
-    """What `Node.rows` holds, for contact points (3, nc) and motion axes (6, nv)."""
+def rows_at(
+    model: Model, contacts: Candidates, point: Array, axes: Array, twists: Array | None
+) -> ContactRows:
+    """What `Node.rows` holds, for contact points (3, nc), motion axes (6, nv), twists (6, nl)."""
     kinds = range(1 + model.topology.tangents)
     every = jnp.concatenate([unit_screw(contacts, point, k) for k in kinds], axis=1)
-    return contact_rows(model, contacts, every, axes)
+    rows = contact_rows(model, contacts, every, axes)
+    return rows._replace(drift=drifts(model, contacts, every, twists))
 
 
 def balance(model: Model, node: Node, trial: Trial, v: Array) -> Array:
@@ -227,8 +249,12 @@ def unmet(model: Model, node: Node, trial: Trial) -> Array:
 
 def slip(model: Model, node: Node, v: Array) -> Array:
     """Slip of the frictional candidates, then velocity of the dry dofs: (d, nf + nd)."""
+    return _slip(model, node, node.rows.speed(v), v)
+
+
+def _slip(model: Model, node: Node, along: Array, v: Array) -> Array:
     d, nf = model.topology.tangents, node.contacts.friction.sliding.shape[0]
-    contacts = node.rows.along(v)[node.weight.shape[0] :].reshape(d, nf)
+    contacts = along[node.weight.shape[0] :].reshape(d, nf)
     return cones(contacts, joint_slip(model, v))
 
 
@@ -257,7 +283,8 @@ def differentiate(model: Model, node: Node, trial: Trial, v: Array) -> Derivativ
 def rates(model: Model, node: Node, d: Derivative, dv: Array) -> tuple[Array, Array]:
     """Derivatives of `gaps` (nc + 2 nlimit,) and `slip` (d, nf + nd) along dv."""
     limits = model.timestep * limit_rate(model, d.tendons, dv)
-    return jnp.concatenate([d.gap.along(dv), limits]), slip(model, node, dv)
+    slips = _slip(model, node, node.rows.along(dv), dv)
+    return jnp.concatenate([d.gap.along(dv), limits]), slips
 
 
 def condensed(
@@ -314,4 +341,6 @@ def arrive(
     momentum = momentum + model.dof_armature * v - defect
     solve = partial(solve_mass, model, mass)
     held = bonds(model, trial.frames, trial.axes, trial.q, solve)
-    return trial.q, *solve_bound(solve, momentum, held)
+    twists = mocap.twists(model, trial.frames, node.speed)
+    wanted = -carried_rates(model, trial.frames, trial.q, twists)
+    return trial.q, *solve_bound(solve, momentum, held, wanted)

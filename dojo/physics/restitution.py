@@ -28,7 +28,7 @@ from dojo.model.layout import entries
 from dojo.model.model import Model
 from dojo.model.topology import WORLD, Topology
 from dojo.model.topology import contact_geoms as all_contact_geoms
-from dojo.physics import mechanics
+from dojo.physics import mechanics, mocap
 from dojo.physics.collision import Candidates, contact_geoms, contact_points, framed
 from dojo.physics.equality import bonds, solve_bound
 from dojo.physics.forces import Impulse
@@ -64,17 +64,19 @@ def arrival(model: Model, node: Node, trial: Trial) -> Node:
     zero = jnp.zeros(model.nv, model.dtype)
     mass = mass_matrix_at(model, trial.frames, trial.axes)
     held = bonds(model, trial.frames, trial.axes, trial.q, partial(solve_mass, model, mass))
+    twists = mocap.twists(model, trial.frames, node.speed)
     return node._replace(
         q=trial.q,
         frames=trial.frames,
         axes=trial.axes,
+        twists=twists,
         mass=mass,
         bonds=held,
         multiplier=jnp.zeros_like(node.multiplier),
         impulse=Impulse(zero, zero, jnp.zeros((0, model.nv), model.dtype), zero[:0]),
         point=point,
         contacts=contacts,
-        rows=mechanics.rows_at(model, contacts, point, trial.axes),
+        rows=mechanics.rows_at(model, contacts, point, trial.axes, twists),
         weight=jnp.ones_like(node.weight),
         gap=jnp.concatenate([trial.touch.gap, node.gap[len(trial.touch.gap) :]]),
         tendons=tendon_rows(model, trial.frames, trial.axes),
@@ -107,11 +109,6 @@ def effective_mass(model: Model, at: Node) -> Array:
     return 1.0 / at_least(jnp.sum(work * contract(inverse, work), axis=0))
 
 
-def normal_velocity(model: Model, node: Node, v: Array) -> Array:
-    """Velocity of the contacts along their normals, (nc,)."""
-    return node.rows.along(v)[: model.topology.nc]
-
-
 def approach(model: Model, node: Node, end: Node, v: Array) -> Approach:
     """The approach to the surfaces, v (nv,) being the velocity at the end without impulses.
 
@@ -122,8 +119,8 @@ def approach(model: Model, node: Node, end: Node, v: Array) -> Approach:
     force = node.impulse.constant - node.impulse.resisted(node.v)
     resistance = partial(solve_mass, model, node.impulse.added_to(node.mass))
     change, _ = solve_bound(resistance, force, node.bonds)
-    speed = normal_velocity(model, end, v)
-    pressed = jnp.maximum(-normal_velocity(model, end, change), 0.0)
+    speed = end.rows.speed(v)[:nc]
+    pressed = jnp.maximum(-end.rows.along(change)[:nc], 0.0)
     fall = (node.gap - end.gap)[:nc] / model.timestep
     return Approach(speed, pressed, speed * (speed + pressed) + 2 * pressed * fall)
 
@@ -161,6 +158,7 @@ def _mechanisms(topology: Topology) -> tuple[np.ndarray, np.ndarray]:
     one.
     """
     number = np.append(topology.ancestor[:-1].argmax(axis=1), WORLD)
+    number[topology.joints_of("mocap")] = WORLD
     joined = topology.equalities
     spans = [topology.dof_link[row] for row in (*joined.coupled, *topology.tendon_dofs)]
     links = [

@@ -16,6 +16,7 @@ from jax import Array
 from dojo.math.spatial import force_cross, force_matrix
 from dojo.math.vectors import add_diagonal, contract, diagonal, eye, positive_solver, skew, total
 from dojo.model.model import Model
+from dojo.physics import mocap
 from dojo.physics.collision import (
     anchored,
     candidates,
@@ -28,7 +29,13 @@ from dojo.physics.collision import (
     touch,
     unit_screw,
 )
-from dojo.physics.equality import bonds, equality_rates, remaining, solve_bound
+from dojo.physics.equality import (
+    bonds,
+    carried_rates,
+    equality_rates,
+    remaining,
+    solve_bound,
+)
 from dojo.physics.forces import external_impulse, joint_impulse
 from dojo.physics.inertia import (
     centers_of_mass,
@@ -42,6 +49,7 @@ from dojo.physics.kinematics import (
     displace,
     integration_rates,
     link_frames,
+    link_twists,
     local_maps,
     motion_axes,
 )
@@ -118,6 +126,7 @@ def rates(model: Model, at: Solved) -> Rates:
             model,
             links[:, :nf],
             node.axes,
+            link_velocities(model, node, at.v),
             at.v,
             (_screw(node, k)[:, :nf], local.screws[k, ..., :nf]),
         )
@@ -161,10 +170,12 @@ def arrival_rates(model: Model, at: Solved) -> Arrival:
     solved = positive_solver(mass)
     momentum = joint_forces(model, trial.axes, wrench) + model.dof_armature * at.v
     held = bonds(model, trial.frames, trial.axes, trial.q, solved)
-    v, multiplier = solve_bound(solved, momentum, held)
+    twists = mocap.twists(model, trial.frames, node.speed)
+    carried = carried_rates(model, trial.frames, trial.q, twists)
+    v, multiplier = solve_bound(solved, momentum, held, -carried)
     by_end = joint_forces_rate(model, trial.axes, wrench, end)
     by_end = by_end - momentum_rate(model, trial.axes, inertia, v)
-    pulled, gained = _bond_rates(model, trial.q, multiplier, v)
+    pulled, gained = _bond_rates(model, trial.q, multiplier, v, node.speed)
     by_end = by_end + pulled
     by_q = contract(by_end, q_by_q) + joint_space(model, start, trial.axes, node.axes)
     by_v = add_diagonal(contract(by_end, q_by_v), model.dof_armature)
@@ -180,7 +191,7 @@ def _equality_rates(model: Model, at: Solved) -> tuple[Array, Array]:
     if not model.topology.ne:
         zero = jnp.zeros((0, model.nv), model.dtype)
         return jnp.zeros((), model.dtype), zero
-    pulled, _ = _bond_rates(model, node.q, at.multiplier, node.v)
+    pulled, _ = _bond_rates(model, node.q, at.multiplier, node.v, node.speed)
     q_by_q, _ = integration_rates(model, model.timestep * at.v)
     trial, held = at.trial, node.bonds
     end = contract(equality_rates(model, trial.frames, trial.axes, trial.q), q_by_q)
@@ -205,8 +216,13 @@ def _tendon_pull_rate(model: Model, at: Solved) -> Array:
     return jax.jacfwd(pulled)(jnp.zeros_like(at.v))
 
 
-def _bond_rates(model: Model, q: Array, multiplier: Array, v: Array) -> tuple[Array, Array]:
-    """Rates by q of the constraints' pull E^T y (nv, nv) and of the velocity E v they see."""
+def _bond_rates(
+    model: Model, q: Array, multiplier: Array, v: Array, speed: Array | None
+) -> tuple[Array, Array]:
+    """Rates by q of the constraints' pull E^T y (nv, nv) and of the velocity they see.
+
+    At joint velocities v, and at that speed (6, nmocap) of mocap bodies.
+    """
     if not model.topology.ne:
         return jnp.zeros((), model.dtype), jnp.zeros((0, model.nv), model.dtype)
 
@@ -214,7 +230,8 @@ def _bond_rates(model: Model, q: Array, multiplier: Array, v: Array) -> tuple[Ar
         moved, maps = displace(model, q, dq), local_maps(model)
         frames = link_frames(model, maps, moved)
         rows = equality_rates(model, frames, motion_axes(model, maps, frames), moved)
-        return contract(multiplier, rows), contract(rows, v)
+        carried = carried_rates(model, frames, moved, mocap.twists(model, frames, speed))
+        return contract(multiplier, rows), contract(rows, v) + carried
 
     return jax.jacfwd(felt)(jnp.zeros_like(v))
 
@@ -264,6 +281,12 @@ def _impulse_rates(model: Model, at: Solved) -> tuple[Array, Array]:
     return by_q + joint_q, by_u
 
 
+def link_velocities(model: Model, node: Node, v: Array) -> Array:
+    """World twists of all links at v, (6, nl)."""
+    twists = link_twists(model, node.axes, v)
+    return twists if node.twists is None else twists + node.twists
+
+
 def _screw(node: Node, k: int) -> Array:
     """Screws (6, nc) of unit impulses of a kind (`unit_screw`), zero where there are none."""
     return padded(unit_screw(node.contacts, node.point, k), node.point.shape[1])
@@ -271,7 +294,7 @@ def _screw(node: Node, k: int) -> Array:
 
 def _local(model: Model, node: Node, trial: Trial) -> _Local:
     still = candidates(model)
-    ahead = frames_ahead(model, node.maps, node.q, node.frames, node.unhindered)
+    ahead = frames_ahead(model, node.maps, node.q, node.frames, node.unhindered, node.speed)
     every = node.frames.with_world()
 
     def at_start(second: Frames) -> tuple[Array, Array, Array]:
@@ -313,9 +336,10 @@ def _pull_rates(model: Model, at: Solved, local: _Local) -> tuple[Array, Array]:
     sides = work[:, nc:].reshape(model.nv, len(at.b), nf) * at.b[:, :nf]
     sides = total(sides.swapaxes(0, 1))
     whole = whole + padded(sides, nc)
-    approach = contract(node.v, work[:, :nc])
+    approach = node.rows.speed(node.v)[:nc]
     by_gap, by_change = _nearness_rates(node.gap[:nc], h * approach)
-    normal = velocity_rate(model, links, node.axes, node.v, (_screw(node, 0), local.screws[0]))
+    twists, screws = link_velocities(model, node, node.v), (_screw(node, 0), local.screws[0])
+    normal = velocity_rate(model, links, node.axes, twists, node.v, screws)
     by_gap = by_gap * contract(node.axes.T, local.gap) * contact_moves(model, node.contacts)
     share = by_gap + h * by_change * normal
     return by_q + contract(whole, share.T), contract(whole, (h * by_change * work[:, :nc]).T)

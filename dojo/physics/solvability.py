@@ -92,8 +92,19 @@ def flung(model: Model, node: Node, v: Array, gap: Array, gamma: Array, pulled: 
     work = 0.5 * jnp.sum(pulled * (node.unhindered + v))
     opened = jnp.maximum(0.0, gap + node.target - node.gap)
     acts = jnp.concatenate([node.weight, jnp.ones_like(gamma[len(node.weight) :])])
-    given = jnp.sum(acts * gamma * opened) / model.timestep
+    given = jnp.sum(acts * gamma * opened) / model.timestep + _given_by_mocap(model, node, gamma)
     return work > given + _GAIN * 0.5 * jnp.sum(node.unhindered * (node.mass @ node.unhindered))
+
+
+def _given_by_mocap(model: Model, node: Node, gamma: Array) -> Array:
+    """The most work that mocap bodies do through contacts with impulses gamma, ()."""
+    if node.rows.drift is None:
+        return jnp.zeros((), gamma.dtype)
+    nc, sliding = node.weight.shape[0], node.contacts.friction.sliding
+    pushed = node.weight * gamma[:nc]
+    drag = jnp.abs(node.rows.drift[nc:]).reshape(model.topology.tangents, -1).sum(0)
+    dragged = pushed[: len(sliding)] * sliding * drag
+    return jnp.sum(pushed * jnp.abs(node.rows.drift[:nc])) + jnp.sum(dragged)
 
 
 def torn(model: Model, node: Node, multiplier: Array) -> Array:
@@ -119,6 +130,9 @@ def contradictory(model: Model, node: Node, gamma: Array, b: Array, multiplier: 
         return jnp.asarray(False)
     share = 1.0 / jnp.sum(gamma)
     opening = share * jnp.sum(gamma * (node.gap - node.target))
+    if node.rows.drift is not None:
+        nc = node.weight.shape[0]
+        opening += share * model.timestep * jnp.sum(gamma[:nc] * node.rows.drift[:nc])
     violation = node.bonds.violation - node.remains
     opening = opening + share * jnp.sum(multiplier * violation)
     reach = _REACH * (jnp.max(jnp.abs(node.unhindered)) + RECOVERY_SPEED)

@@ -44,16 +44,21 @@ def momentum_rate(model: Model, axes: Array, inertia: Array, v: Array) -> Array:
 
 
 def velocity_rate(
-    model: Model, links: np.ndarray | Array, axes: Array, v: Array, at: tuple[Array, Array]
+    model: Model,
+    links: np.ndarray | Array,
+    axes: Array,
+    twist: Array,
+    v: Array,
+    at: tuple[Array, Array],
 ) -> Array:
     """Rate of the velocity of second bodies against first ones along screws, at a fixed v: (nv, k).
 
-    links: of the first and second bodies, (2, k), -1 the world; at: screws (6, k) that move along
+    links: of the first and second bodies, (2, k), -1 the world; twist: (6, nl) of links, at v and
+    by mocap bodies; at: screws (6, k) that move along
     with the first bodies, and how they answer the twist of the second against them (6, 6, k).
     """
     screw, answer = at
     moving, above = _twists(model, axes, v)
-    twist = link_twists(model, axes, v)
     moves = jnp.asarray(model.topology.moves, axes.dtype)
     past = [_with_world(twist)[:, link] for link in links]
     relative = past[1] - past[0]

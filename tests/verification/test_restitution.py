@@ -231,6 +231,7 @@ def test_a_box_landing_flat(box, e, measured):
     assert np.abs(states.v[:700, 3:]).max() < 1e-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("e", [0.6, 1.0])
 def test_tumbling_boxes_make_no_energy(box, e, measured):
     """Without friction and gravity: kept with e = 1, else never more; to kappa / h."""

@@ -49,6 +49,7 @@ def weight_above(model):
     return G * np.cumsum(np.asarray(model.link_mass)[::-1])[::-1]
 
 
+@pytest.mark.slow
 def test_a_tower_of_ten_boxes_stands_for_a_minute(measured):
     """Drift under a micrometre; each joint carries the weight of what is above it.
 
@@ -175,6 +176,7 @@ def least_friction(thickness):
     return high
 
 
+@pytest.mark.slow
 def test_an_arch_stands(measured):
     """Drift under a micrometre; each foot carries half; the outward thrust is the same all over."""
     model, states, infos = simulated(scenes.arch(), 500)
@@ -256,6 +258,7 @@ def test_too_weak_fingers_let_the_box_slide_as_coulomb_says(share, measured):
     assert speed == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 @needs_suite
 def test_a_gripper_turns_a_box(measured):
     """The grip is along y, then along z, where it gives way to the weight.
@@ -285,6 +288,7 @@ def test_a_gripper_turns_a_box(measured):
     assert share == pytest.approx(1.0, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_bodies_of_every_kind_are_poured_on_a_floor(measured):
     """Twelve, two of each kind; `python examples/scenes.py pour` takes a hundred."""
     scene = scenes.pour(12)
