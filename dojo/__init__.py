@@ -20,6 +20,7 @@ from dojo.report import Contacts as Contacts
 from dojo.report import StepInfo as StepInfo
 from dojo.rollout import first_failure as first_failure
 from dojo.rollout import rollout as rollout
+from dojo.sensors import sensor_data as sensor_data
 from dojo.solver.options import SolverOptions as SolverOptions
 from dojo.solver.status import SolverError as SolverError
 from dojo.solver.status import Status as Status

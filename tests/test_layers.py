@@ -30,6 +30,7 @@ ALLOWED = {
     "rollout": STEPPING,
     "linearize": STEPPING | {"step_problem", "parts"},
     "metrics": STEPPING,
+    "sensors": STEPPING | {"metrics"},
     "viewer": STEPPING | {"rollout", "linearize", "metrics"},
 }
 # The package itself gathers the public names; only the command line imports it.

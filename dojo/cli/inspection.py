@@ -18,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
     except UnsupportedFeature as error:
         refused = str(error)
         model = load(args.file, ignore="all", **options)
-    parts = summary, links, equalities, tendons, geoms, actuators
+    parts = summary, links, equalities, tendons, geoms, actuators, sensors
     print("\n".join(line for part in parts for line in part(model)))
     print("\nNotes")
     for note in model.topology.notes:
@@ -122,6 +122,13 @@ def actuators(model: Model) -> list[str]:
         memory = ", with activation" if i in t.activations.actuator else ""
         lines.append(f"  {name:28s} {_driven(model, i):22s} {shown:8s} {limit}{memory}")
     return lines if model.nu else ["\nActuators: none"]
+
+
+def sensors(model: Model) -> list[str]:
+    """Sensors, what they measure, and how many numbers they give."""
+    lines = ["\nSensors                        measures                numbers"]
+    lines += [f"  {s.name:28s} {s.kind:23s} {s.size}" for s in model.topology.sensors]
+    return lines if len(lines) > 1 else []
 
 
 def _driven(model: Model, i: int) -> str:

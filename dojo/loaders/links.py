@@ -147,24 +147,31 @@ def _joint_parameters(m: mujoco.MjModel, kinds: tuple[JointKind, ...]) -> dict[s
 def _inertial_parameters(
     m: mujoco.MjModel, body_link: np.ndarray, body_pose: list[Pose]
 ) -> dict[str, np.ndarray]:
-    count = m.njnt + m.nmocap
-    mass = np.zeros(count)
-    moment = np.zeros((count, 3))
-    about_origin = np.zeros((count, 3, 3))
-    for b in range(1, m.nbody):
-        link = body_link[b]
-        if not 0 <= link < m.njnt:
-            continue  # The world, or a mocap body: nothing moves it.
+    """Those of each link; nothing for mocap bodies, which nothing moves."""
+    merged = [merged_inertia(m, np.flatnonzero(body_link == k), body_pose) for k in range(m.njnt)]
+    merged += m.nmocap * [(0.0, np.zeros(3), np.zeros((3, 3)))]
+    return {
+        "link_mass": np.array([mass for mass, _, _ in merged]),
+        "link_com": np.array([com for _, com, _ in merged]).reshape(-1, 3),
+        "link_inertia": np.array([inertia for *_, inertia in merged]).reshape(-1, 3, 3),
+    }
+
+
+def merged_inertia(
+    m: mujoco.MjModel, bodies: np.ndarray, body_pose: list[Pose]
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Mass, centre of mass and inertia about it of bodies with these poses in one link."""
+    mass, moment, about_origin = 0.0, np.zeros(3), np.zeros((3, 3))
+    for b in bodies:
         inertial = body_pose[b] @ Pose(m.body_ipos[b], m.body_iquat[b])
         rotation, com = inertial.matrix, inertial.pos
-        mass[link] += m.body_mass[b]
-        moment[link] += m.body_mass[b] * com
-        about_origin[link] += rotation @ np.diag(m.body_inertia[b]) @ rotation.T
-        about_origin[link] += m.body_mass[b] * (com @ com * np.eye(3) - np.outer(com, com))
-    com = moment / np.where(mass > 0, mass, 1.0)[:, None]
-    steiner = np.einsum("i,ij,ij->i", mass, com, com)[:, None, None] * np.eye(3)
-    steiner -= np.einsum("i,ij,ik->ijk", mass, com, com)
-    return {"link_mass": mass, "link_com": com, "link_inertia": about_origin - steiner}
+        mass += m.body_mass[b]
+        moment += m.body_mass[b] * com
+        about_origin += rotation @ np.diag(m.body_inertia[b]) @ rotation.T
+        about_origin += m.body_mass[b] * (com @ com * np.eye(3) - np.outer(com, com))
+    com = moment / (mass if mass > 0 else 1.0)
+    steiner = mass * (com @ com * np.eye(3) - np.outer(com, com))
+    return float(mass), com, about_origin - steiner
 
 
 def _gravcomp(m: mujoco.MjModel, body_link: np.ndarray, found: Findings) -> np.ndarray:

@@ -17,6 +17,7 @@ from dojo.loaders.geoms import read_geoms
 from dojo.loaders.links import check_mass_matrix, read_links
 from dojo.loaders.ranges import within_margins
 from dojo.loaders.restitution import Restitution, read_restitution
+from dojo.loaders.sensors import read_sensors
 from dojo.loaders.source import Source, compiled, read_source, source_text
 from dojo.loaders.tendons import read_tendons
 from dojo.loaders.unsupported import disabled, find_unsupported
@@ -76,6 +77,7 @@ def load(
     equalities, equality_parameters = read_equalities(m, links, found)
     tendons = read_tendons(m, links, geoms, name, found)
     actuators = read_actuators(m, links, tendons, found)
+    sensors = read_sensors(m, links, geoms, tendons, actuators, found)
     budget = _budget(contact_budget, len(links.kinds))
     contacts, hulls, contact_parameters = read_contacts(m, geoms, budget, found)
     bounce = read_restitution(m, geoms, source_text(source), restitution, found)
@@ -98,6 +100,9 @@ def load(
         actuators=actuators.table,
         actuator_names=actuators.names,
         activations=actuators.activations,
+        sensors=sensors.table,
+        sensor_link=sensors.link,
+        magnetic_field=tuple(float(x) for x in m.opt.magnetic),
         geom_kind=geoms.kinds,
         geom_names=geoms.names,
         geom_link=geoms.link,
@@ -123,6 +128,7 @@ def load(
         **tendons.parameters,
         **actuators.parameters,
         **contact_parameters,
+        **sensors.parameters,
         "geom_restitution": bounce,
         **ranges,
     }

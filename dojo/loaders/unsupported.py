@@ -56,6 +56,4 @@ def _bodies(m: mujoco.MjModel, found: Findings) -> None:
 
 
 def _notes(m: mujoco.MjModel, found: Findings) -> None:
-    if m.nsensor:
-        found.note(f"{m.nsensor} sensors: not evaluated")
     found.note("solref, solimp, integrator, cone and solver options: MuJoCo's own, no effect here")

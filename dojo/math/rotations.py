@@ -41,6 +41,23 @@ def to_matrix(q: Array) -> Array:
     )
 
 
+def from_matrix(m: Array) -> Array:
+    """Unit quaternion of a rotation matrix, its scalar part not negative."""
+    (a, b, c), (d, e, f), (g, h, i) = m
+    # Four times the products of each component with all of them; the largest one is divided by.
+    rows = jnp.stack(
+        [
+            jnp.stack([1 + a + e + i, h - f, c - g, d - b]),
+            jnp.stack([h - f, 1 + a - e - i, b + d, c + g]),
+            jnp.stack([c - g, b + d, 1 - a + e - i, f + h]),
+            jnp.stack([d - b, c + g, f + h, 1 - a - e + i]),
+        ]
+    )
+    largest = jnp.argmax(jnp.stack([rows[k, k] for k in range(4)]), axis=0)
+    q = normalize(jnp.take_along_axis(rows, largest[None, None], axis=0)[0])
+    return jnp.where(q[0] < 0, -q, q)
+
+
 def cayley(y: Array) -> Array:
     """Quaternion (1, y) / |(1, y)|: the rotation about y by 2 atan |y|."""
     scale = 1.0 / jnp.sqrt(1.0 + dot(y, y))

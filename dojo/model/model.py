@@ -88,6 +88,9 @@ class Model:
     # Of actuators with a memory, see topology.activations.
     activation_timeconst: Array  # (na,) [s] of filters
     activation_range: Array  # (na, 2), zero where unlimited
+    # Frames that sensors are at, and that they measure in: see topology.sensors.
+    sensor_pos: Array  # (k, 3) [m] in the link (or world) frame
+    sensor_quat: Array  # (k, 4)
     q_rest: Array  # (nq,) the file's rest configuration
 
     @property
@@ -154,6 +157,12 @@ class Model:
     def tendon(self, name: str) -> int:
         """Index of a tendon, in `tendon_stiffness`; errors as `joint`."""
         return _index("tendon", name, self.topology.tendon_names)
+
+    def sensor(self, name: str) -> slice:
+        """Where the numbers of a sensor are in `dojo.sensor_data`; errors as `joint`."""
+        t = self.topology
+        i = _index("sensor", name, tuple(sensor.name for sensor in t.sensors))
+        return slice(int(t.sensor_start[i]), int(t.sensor_start[i + 1]))
 
     def replace(self, **changes: Any) -> "Model":
         """A model with some parameters exchanged; shapes must match, scalars broadcast.

@@ -226,6 +226,37 @@ class Equalities(ContentHashed):
         return 3 * len(self.first) + 3 * int(self.welded.sum()) + self.couplings
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Subtree(ContentHashed):
+    """A body and all that it carries.
+
+    Of a body that is merged into a link, its own share of that link stands apart.
+    """
+
+    links: np.ndarray  # (k,) links that belong to it as a whole
+    link: int  # that a share of belongs to it, -1 if none
+    mass: float  # [kg] of the share
+    com: np.ndarray  # (3,) [m] of the share, in the link
+    inertia: np.ndarray  # (3, 3) [kg m2] about it, link axes
+    geoms: np.ndarray  # (ng,) bool: of the subtree
+    own_geoms: np.ndarray  # (ng,) bool: of the body alone
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sensor(ContentHashed):
+    """Something that is measured."""
+
+    name: str
+    kind: str  # MuJoCo's name
+    size: int  # numbers that it gives
+    index: int  # of the joint, tendon or actuator, -1 if none
+    frame: int  # in Model.sensor_pos, of the frame that it is at, -1 if none
+    reference: int  # likewise, of the frame that it is measured in; -1: the world
+    subtree: Subtree | None  # of the body that it is at, where that matters
+    zone: tuple[str, tuple[float, ...]] | None  # shape and size [m] of what feels touch
+    cutoff: float  # absolute values end here, 0: nowhere
+
+
 @dataclasses.dataclass(frozen=True)
 class Keyframe:
     """A named configuration stored in the file."""
@@ -256,6 +287,9 @@ class Topology(ContentHashed):
     actuators: Actuators
     actuator_names: tuple[str, ...]
     activations: Activations
+    sensors: tuple[Sensor, ...]
+    sensor_link: np.ndarray  # (k,) links that carry the frames of Model.sensor_pos, -1 the world
+    magnetic_field: tuple[float, ...]  # (3,) that magnetometers feel
     geom_kind: tuple[GeomKind, ...]
     geom_names: tuple[str, ...]
     geom_link: np.ndarray  # (ng,) link index, -1 is the world
@@ -280,6 +314,11 @@ class Topology(ContentHashed):
     def ne(self) -> int:
         """Number of rows of the equality constraints."""
         return len(self.equalities)
+
+    @functools.cached_property
+    def sensor_start(self) -> np.ndarray:
+        """First number of each sensor, and how many there are at the end: (ns + 1,)."""
+        return np.cumsum([0] + [sensor.size for sensor in self.sensors])
 
     @property
     def nlimit(self) -> int:

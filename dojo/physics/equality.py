@@ -90,12 +90,7 @@ def equality_rates(model: Model, frames: Frames, axes: Array, q: Array) -> Array
     t = model.topology.equalities
     if not len(t):
         return jnp.zeros((0, model.nv), model.dtype)
-    first, second = _joined_frames(model, frames)
-    push = jnp.concatenate([cross(first.pos[:, None], second.rot), second.rot])
-    y, welded = _turn(model, first, second), second.rot[:, :, t.welded]
-    rate = eye(y.dtype, 3)[:, :, None] - skew(y) + outer(y, y)
-    twist = matmat(welded, transpose(rate))
-    twist = jnp.concatenate([twist, jnp.zeros_like(twist)])
+    push, twist = pair_screws(model, frames)
     moves = jnp.asarray(model.topology.moves, model.dtype)
     moved = moves[t.first] - moves[t.second]
     joined = [
@@ -105,6 +100,19 @@ def equality_rates(model: Model, frames: Frames, axes: Array, q: Array) -> Array
     one, other = jnp.moveaxis(model.coupling_coefficients, 1, 0)
     slope = _polynomial(model, _lengths(model, q)[1])[1]
     return jnp.concatenate([*joined, one - slope[:, None] * other])
+
+
+def pair_screws(model: Model, frames: Frames) -> tuple[Array, Array]:
+    """World wrenches on the first links of joined pairs, by unit impulses: (6, 3, n) and (6, 3, k).
+
+    Of the rows that hold places, and of those that hold turns.
+    """
+    first, second = _joined_frames(model, frames)
+    push = jnp.concatenate([cross(first.pos[:, None], second.rot), second.rot])
+    y, welded = _turn(model, first, second), second.rot[:, :, model.topology.equalities.welded]
+    rate = eye(y.dtype, 3)[:, :, None] - skew(y) + outer(y, y)
+    twist = matmat(welded, transpose(rate))
+    return push, jnp.concatenate([twist, jnp.zeros_like(twist)])
 
 
 def carried_rates(model: Model, frames: Frames, q: Array, twists: Array | None) -> Array:

@@ -6,6 +6,7 @@ Potentials are taken at q_k (symplectic), damping and servo terms at the end of 
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -184,21 +185,8 @@ def _actuated(
     none, wide = jnp.zeros(model.nv, model.dtype), of.wide
     if not model.nu:
         return _Pull(none, none, rows, none[:0], none[:0])
-    dof = t.v_start[t.actuators.joint[of.scalar]]
+    force, slope = _actuator_forces(model, v, u, inertia, length, rows)
     gear = model.actuator_gear[of.scalar, 0]
-    constant, by_length, by_speed = model.actuator_gain.T * u + model.actuator_bias.T
-    speed = assemble([(of.scalar, gear * take(v, dof)), (wide, contract(rows, v))], model.nu)
-    parts = [(of.scalar, gear * gear / take(inertia, dof)), (wide, _mobility(rows, inertia))]
-    mobility = assemble(parts, model.nu)
-    force = constant + by_length * length
-    slope = -(h * by_length + by_speed)
-    limits = jnp.where(
-        t.actuators.force_limited[:, None],
-        model.actuator_force_range,
-        jnp.array([-jnp.inf, jnp.inf], model.dtype),
-    )
-    clipped, saturated = _limited(force, slope, mobility, speed, h, limits)
-    force, slope = jnp.where(saturated, clipped, force), jnp.where(saturated, 0.0, slope)
     on_joints = jnp.stack([gear * force[of.scalar], gear * gear * slope[of.scalar]])
     total, drag = contract(on_joints, jnp.asarray(_actuator_table(t), model.dtype))
     pull = _Pull(total, drag, rows, force[wide], slope[wide])
@@ -210,6 +198,57 @@ def _actuated(
         along=h * pull.along,
         resistance=h * pull.resistance,
     )
+
+
+def _actuator_forces(
+    model: Model, v: Array, u: Array, inertia: Array, length: Array, rows: Array
+) -> tuple[Array, Array]:
+    """Forces of actuators at rest, and what their speed takes from them: (nu,) each."""
+    t, h, of = model.topology, model.timestep, transmissions(model.topology)
+    dof = t.v_start[t.actuators.joint[of.scalar]]
+    gear, wide = model.actuator_gear[of.scalar, 0], of.wide
+    constant, by_length, by_speed = model.actuator_gain.T * u + model.actuator_bias.T
+    speed = actuator_speeds(model, rows, v)
+    parts = [(of.scalar, gear * gear / take(inertia, dof)), (wide, _mobility(rows, inertia))]
+    mobility = assemble(parts, model.nu)
+    force = constant + by_length * length
+    slope = -(h * by_length + by_speed)
+    limits = jnp.where(
+        t.actuators.force_limited[:, None],
+        model.actuator_force_range,
+        jnp.array([-jnp.inf, jnp.inf], model.dtype),
+    )
+    clipped, saturated = _limited(force, slope, mobility, speed, h, limits)
+    return jnp.where(saturated, clipped, force), jnp.where(saturated, 0.0, slope)
+
+
+def actuator_forces(
+    model: Model, start: tuple[Array, Array], u: Array, inertia: Array, place: tuple[Frames, Array]
+) -> Callable[[Array], tuple[Array, Array]]:
+    """Forces of actuators (nu,), and on the degrees of freedom (nv,), as functions of the speed.
+
+    `start`: q and v where the step begins, `place`: frames and motion axes there.
+    """
+    (q, v), (frames, axes) = start, place
+    rows = wide_rows(model, tendon_rates(model, frames, axes), frames, axes)
+    at = v, u, inertia, lengths(model, q, frames), rows
+    force, slope = _actuator_forces(model, *at)
+    pull = _actuated(model, *at)
+
+    def at_speed(v: Array) -> tuple[Array, Array]:
+        along = pull.along - pull.resistance * contract(pull.rows, v)
+        impulse = pull.constant - pull.drag * v + contract(along, pull.rows)
+        return force - slope * actuator_speeds(model, rows, v), impulse / model.timestep
+
+    return at_speed
+
+
+def actuator_speeds(model: Model, rows: Array, v: Array) -> Array:
+    """Rates of the actuators' lengths, (nu,); rows: of the wide ones."""
+    t, of = model.topology, transmissions(model.topology)
+    dof = t.v_start[t.actuators.joint[of.scalar]]
+    scalar = model.actuator_gear[of.scalar, 0] * take(v, dof)
+    return assemble([(of.scalar, scalar), (of.wide, contract(rows, v))], model.nu)
 
 
 def _limited_at_joints(model: Model, pull: _Pull, v: Array, inertia: Array) -> _Pull:

@@ -190,6 +190,22 @@ def integrate(model: Model, q: Array, dq: Array) -> Array:
     return _joined(model, q, dq, turned)
 
 
+def interval_velocity(model: Model, q: Array, q_to: Array) -> Array:
+    """The velocity (nv,) of a timestep that leads from q to q_to: the inverse of `integrate`."""
+    table = layout(model.topology)
+    back = rotations.conjugate(take(q, table.quat_q))
+    turned = rotations.to_matrix(rotations.multiply(back, take(q_to, table.quat_q)))
+    way = assemble(
+        [
+            (table.scalar_v, take(q_to, table.scalar_q) - take(q, table.scalar_q)),
+            (table.spin_v, 2.0 * rotations.cayley_vector(turned)),
+            (table.place_v, take(q_to, table.place_q) - take(q, table.place_q)),
+        ],
+        model.nv,
+    )
+    return way / model.timestep
+
+
 def displace(model: Model, q: Array, dq: Array) -> Array:
     """q moved by the tangent vector dq (nv,) along the exponential map: mj_integratePos."""
     table = layout(model.topology)
