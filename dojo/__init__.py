@@ -12,9 +12,12 @@ from dojo.model.errors import UnsupportedFeature as UnsupportedFeature
 from dojo.model.model import Model as Model
 from dojo.model.state import State as State
 from dojo.model.state import init as init
+from dojo.model.storage import load_model as load_model
+from dojo.model.storage import save as save
 from dojo.physics.inertia import bias_force as bias_force
 from dojo.physics.inertia import mass_matrix as mass_matrix
 from dojo.physics.kinematics import forward_kinematics as forward_kinematics
+from dojo.physics.kinematics import frame_poses as frame_poses
 from dojo.physics.kinematics import geom_poses as geom_poses
 from dojo.report import Contacts as Contacts
 from dojo.report import StepInfo as StepInfo

@@ -17,8 +17,8 @@ from dojo.math import rotations
 from dojo.math.vectors import contract, cross, diagonal, matvec, matvec_t
 from dojo.metrics import energy
 from dojo.model.model import Model
+from dojo.model.sensor import Sensor, Subtree
 from dojo.model.state import State, normalize_configuration
-from dojo.model.topology import Sensor, Subtree
 from dojo.physics.activation import driven
 from dojo.physics.equality import pair_screws
 from dojo.physics.forces import actuator_forces, actuator_speeds

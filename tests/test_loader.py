@@ -486,7 +486,10 @@ def test_replace_traces(quadruped):
 
 NOTED = {
     "merged": (mjcf(FIXED), "2 bodies without joint merged into their parents: mount, camera"),
-    "sensor": (hinged('<sensor><jointpos joint="hinge"/></sensor>'), "1 sensors: not evaluated"),
+    "sensor": (
+        hinged('<sensor><jointpos joint="hinge"/><clock name="time"/></sensor>'),
+        "1 sensors are not evaluated: time (clock)",
+    ),
     "idle tendon": (
         mjcf(
             FLOOR.format("")

@@ -49,10 +49,10 @@ SCENE = """
 </mujoco>
 """
 CONTROL = np.array([2.0, 0.5, 1.0])  # the first beyond its range, the others beyond force limits
-# No step reads the rest pose and sensors; restitution, height fields, equality constraints,
+# No step reads the rest pose, frames and sensors; restitution, height fields, equality constraints,
 # tendons, sites and activations have tests of their own.
 _ELSEWHERE = ("q_rest", "geom_restitution", "hfield_heights", "actuator_pos", "actuator_quat")
-_APART = ("equality", "coupling", "tendon", "activation", "sensor")
+_APART = ("equality", "coupling", "tendon", "activation", "sensor", "frame")
 PARAMETERS = [
     name for name in parameter_names() if name not in _ELSEWHERE and not name.startswith(_APART)
 ]

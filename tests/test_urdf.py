@@ -99,7 +99,7 @@ def test_the_root_argument_is_checked():
     with pytest.raises(ValueError, match="repair_inertia=True.*is for URDF files"):
         dojo.load(mjcf, repair_inertia=True)
     text = robot(link("world"), link("base", GOOD), joint("hip", "world", "base"))
-    with pytest.raises(dojo.ModelError, match="called world, which does not float"):
+    with pytest.raises(dojo.ModelError, match="called world, its root cannot float"):
         dojo.load(text, root="floating")
 
 
@@ -359,3 +359,71 @@ def test_originals_load_as_their_repaired_copies_do(file):
     assert original.topology.joint_names == copy.topology.joint_names
     np.testing.assert_allclose(original.link_mass, copy.link_mass)
     np.testing.assert_allclose(original.geom_pos, copy.geom_pos, atol=1e-9)
+
+
+# Motors and names
+
+
+def geared(*transmissions, extra=""):
+    limited = joint("elbow", "base", "tip", "revolute").replace(
+        "</joint>", '<limit lower="-1" upper="1" effort="12" velocity="3"/></joint>'
+    )
+    free = joint("wrist", "tip", "hand")
+    parts = link("base"), link("tip", GOOD), link("hand", GOOD)
+    return robot(*parts, limited, free, *transmissions, extra)
+
+
+TRANSMISSION = """<transmission name="{name}"><joint name="{joint}"/>
+  <actuator name="m"><mechanicalReduction>{gear}</mechanicalReduction></actuator></transmission>"""
+
+
+def test_joints_get_motors_when_asked():
+    assert dojo.load(geared()).nu == 0
+    model = dojo.load(geared(), motors=True)
+    assert model.topology.actuator_names == ("elbow", "wrist")
+    np.testing.assert_array_equal(model.topology.actuators.ctrl_limited, [True, False])
+    np.testing.assert_array_equal(model.actuator_ctrl_range[0], [-12, 12])
+    state, _ = dojo.step(model.replace(gravity=np.zeros(3)), dojo.init(model), [50.0, 0.0])
+    least, _ = dojo.step(model.replace(gravity=np.zeros(3)), dojo.init(model), [12.0, 0.0])
+    np.testing.assert_allclose(state.v, least.v)
+    assert state.v[0] != 0
+
+
+def test_transmissions_are_motors_with_gears():
+    model = dojo.load(geared(TRANSMISSION.format(name="drive", joint="elbow", gear=4)), motors=True)
+    assert model.topology.actuator_names == ("drive",)
+    np.testing.assert_allclose(model.actuator_gear[0, 0], 4.0)
+    np.testing.assert_allclose(model.actuator_ctrl_range, [[-3.0, 3.0]])
+
+
+def test_what_follows_another_joint_gets_no_motor():
+    mimic = joint("finger", "hand", "thumb").replace("</joint>", '<mimic joint="wrist"/></joint>')
+    model = dojo.load(geared(link("thumb", GOOD), mimic), motors=True)
+    assert model.topology.actuator_names == ("elbow", "wrist")
+
+
+@pytest.mark.parametrize(("of", "gear"), [("nothing", 2), ("elbow", 0)])
+def test_impossible_transmissions_are_named(of, gear):
+    text = geared(TRANSMISSION.format(name="drive", joint=of, gear=gear))
+    with pytest.raises(dojo.ModelError, match=f"transmission drive of joint '{of}'"):
+        dojo.load(text, motors=True)
+    assert dojo.load(text).nu == 0
+
+
+def test_motors_are_for_urdfs():
+    with pytest.raises(ValueError, match=r"motors=True.*MJCF has <actuator>"):
+        dojo.load("<mujoco/>", motors=True)
+
+
+def test_links_that_are_fixed_to_others_keep_their_names():
+    fixed = joint("flange", "tip", "tool", "fixed")
+    parts = link("base"), link("tip", GOOD), link("tool", GOOD), joint("elbow", "base", "tip")
+    model = dojo.load(robot(*parts, fixed))
+    assert model.topology.link_names == ("tip",)
+    np.testing.assert_allclose(model.link_mass, [2.0])
+    poses = dojo.frame_poses(model, [np.pi / 2])
+    # Turned by a quarter about y: what was above is ahead.
+    np.testing.assert_allclose(poses.pos[model.frame("tool")], [1, 0, 1], atol=1e-12)
+    np.testing.assert_allclose(poses.pos[model.frame("tip")], [0, 0, 1], atol=1e-12)
+    with pytest.raises(dojo.ModelError, match=r"no frame 'tol'. Did you mean 'tool'"):
+        model.frame("tol")

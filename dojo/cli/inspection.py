@@ -12,7 +12,11 @@ from dojo.model.model import Model
 def run(args: argparse.Namespace) -> int:
     """Print the listing; exit code 1 if something is not supported."""
     refused = ""
-    options = {"root": args.root, "repair_inertia": args.repair_inertia}
+    options = {
+        "root": args.root,
+        "repair_inertia": args.repair_inertia,
+        "motors": args.motors,
+    }
     try:
         model = load(args.file, ignore=args.ignore, **options)
     except UnsupportedFeature as error:

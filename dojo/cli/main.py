@@ -85,6 +85,9 @@ def _file(command: argparse.ArgumentParser) -> None:
         help="of a URDF, whether its root link is fixed to the world; default: if without inertia",
     )
     command.add_argument(
+        "--motors", action="store_true", help="of a URDF, give its joints motors, see dojo.load"
+    )
+    command.add_argument(
         "--repair-inertia",
         action="store_true",
         help="of a URDF, replace inertias that no body can have by the nearest possible ones",

@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
         ignore=args.ignore,
         root=args.root,
         repair_inertia=args.repair_inertia,
+        motors=args.motors,
     )
     for note in model.topology.notes:
         print(f"note: {note}")

@@ -13,6 +13,7 @@ from dojo.loaders.contacts import read_contacts
 from dojo.loaders.decomposition import Decompose, decomposed
 from dojo.loaders.equality import read_equalities
 from dojo.loaders.findings import Findings, normalize_ignore
+from dojo.loaders.frames import read_frames
 from dojo.loaders.geoms import read_geoms
 from dojo.loaders.links import check_mass_matrix, read_links
 from dojo.loaders.ranges import within_margins
@@ -21,7 +22,7 @@ from dojo.loaders.sensors import read_sensors
 from dojo.loaders.source import Source, compiled, read_source, source_text
 from dojo.loaders.tendons import read_tendons
 from dojo.loaders.unsupported import disabled, find_unsupported
-from dojo.loaders.urdf import Root
+from dojo.loaders.urdf import Asked, Root
 from dojo.model.errors import ModelError
 from dojo.model.model import Model, check_values
 from dojo.model.topology import Keyframe, Topology
@@ -40,6 +41,7 @@ def load(
     decompose: Decompose = (),
     root: Root | None = None,
     repair_inertia: bool = False,
+    motors: bool = False,
 ) -> Model:
     """Load a robot from an MJCF or URDF file, an XML string, or a `mujoco.MjSpec`.
 
@@ -62,6 +64,9 @@ def load(
             says so.
         repair_inertia: of a URDF, whether inertias that no body can have become the nearest ones
             that one can.
+        motors: of a URDF, whether its joints get motors: those of its transmissions, or if it has
+            none, all that move, named like them; controls are torques and forces, and end at the
+            joints' efforts.
 
     Raises:
         ModelError: the file is missing, malformed or unphysical; says what to change.
@@ -69,7 +74,7 @@ def load(
         ValueError: an argument that is none of those above.
     """
     found = Findings(normalize_ignore(ignore))
-    spec, name = read_source(source, root, repair_inertia, found)
+    spec, name = read_source(source, Asked(root, repair_inertia, motors), found)
     m = _compiled(spec, name, decompose, found)
     find_unsupported(m, found)
     links = read_links(m, found)
@@ -77,6 +82,7 @@ def load(
     equalities, equality_parameters = read_equalities(m, links, found)
     tendons = read_tendons(m, links, geoms, name, found)
     actuators = read_actuators(m, links, tendons, found)
+    frame_names, frame_link, frame_parameters = read_frames(m, links)
     sensors = read_sensors(m, links, geoms, tendons, actuators, found)
     budget = _budget(contact_budget, len(links.kinds))
     contacts, hulls, contact_parameters = read_contacts(m, geoms, budget, found)
@@ -100,6 +106,8 @@ def load(
         actuators=actuators.table,
         actuator_names=actuators.names,
         activations=actuators.activations,
+        frame_names=frame_names,
+        frame_link=frame_link,
         sensors=sensors.table,
         sensor_link=sensors.link,
         magnetic_field=tuple(float(x) for x in m.opt.magnetic),
@@ -128,6 +136,7 @@ def load(
         **tendons.parameters,
         **actuators.parameters,
         **contact_parameters,
+        **frame_parameters,
         **sensors.parameters,
         "geom_restitution": bounce,
         **ranges,

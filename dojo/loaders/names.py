@@ -24,6 +24,11 @@ def geom_name(m: mujoco.MjModel, index: int) -> str:
     return element_name(m, mujoco.mjtObj.mjOBJ_GEOM, index)
 
 
+def site_name(m: mujoco.MjModel, index: int) -> str:
+    """Name of a site."""
+    return element_name(m, mujoco.mjtObj.mjOBJ_SITE, index)
+
+
 def actuator_name(m: mujoco.MjModel, index: int) -> str:
     """Name of an actuator."""
     return element_name(m, mujoco.mjtObj.mjOBJ_ACTUATOR, index)

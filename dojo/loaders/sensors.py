@@ -11,7 +11,7 @@ from dojo.loaders.geoms import Geoms
 from dojo.loaders.links import Links, Pose, merged_inertia
 from dojo.loaders.names import element_name
 from dojo.loaders.tendons import Tendons
-from dojo.model.topology import Sensor, Subtree
+from dojo.model.sensor import Sensor, Subtree
 
 _OBJ, _SENSOR = mujoco.mjtObj, mujoco.mjtSensor
 _FRAMES = {"framepos", "framequat", "framexaxis", "frameyaxis", "framezaxis"}

@@ -10,7 +10,8 @@ from typing import TypeAlias
 import mujoco
 
 from dojo.loaders.findings import Findings
-from dojo.loaders.urdf import Root, is_urdf, prepared
+from dojo.loaders.motors import Motor
+from dojo.loaders.urdf import Asked, is_urdf, prepared
 from dojo.model.errors import ModelError
 
 _REMEDIES = {
@@ -34,26 +35,24 @@ _REMEDIES = {
 Source: TypeAlias = str | os.PathLike[str] | mujoco.MjSpec
 
 
-def read_source(
-    source: Source, root: Root | None, repair_inertia: bool, found: Findings
-) -> tuple[mujoco.MjSpec, str]:
-    """MuJoCo's editable form of a model, and a name for messages; `root` and repair of URDFs.
+def read_source(source: Source, asked: Asked, found: Findings) -> tuple[mujoco.MjSpec, str]:
+    """MuJoCo's editable form of a model, and a name for messages.
 
     Raises:
         ModelError: missing file, malformed XML.
-        ValueError: `root` or repair of what is not a URDF.
+        ValueError: something is asked for that only URDFs have.
     """
-    if root not in (None, "fixed", "floating"):
-        raise ValueError(f"load(root={root!r}): must be 'fixed', 'floating' or None.")
+    if asked.root not in (None, "fixed", "floating"):
+        raise ValueError(f"load(root={asked.root!r}): must be 'fixed', 'floating' or None.")
     if isinstance(source, mujoco.MjSpec):
-        _check_no_urdf(root, repair_inertia)
+        _check_no_urdf(asked)
         # The caller's own stays as it is.
         return source.copy(), "<MjSpec>"
     text, path, name = _named(source)
     if is_urdf(text):
         folder = Path.cwd() if path is None else path.parent
-        return _from_urdf(text, folder, name, root, repair_inertia, found), name
-    _check_no_urdf(root, repair_inertia)
+        return _from_urdf(text, folder, name, asked, found), name
+    _check_no_urdf(asked)
     with _explaining(name):
         if path is None:
             return mujoco.MjSpec.from_string(text), name
@@ -79,24 +78,38 @@ def _is_xml(text: str) -> bool:
     return text.lstrip("\ufeff \t\r\n").startswith("<")
 
 
-def _check_no_urdf(root: Root | None, repair_inertia: bool) -> None:
-    if root is not None:
+def _check_no_urdf(asked: Asked) -> None:
+    if asked.root is not None:
         raise ValueError(
-            f"load(root={root!r}): is for URDF files. In MJCF a <freejoint/> lets a body float."
+            f"load(root={asked.root!r}): is for URDF files. In MJCF a <freejoint/> lets a body "
+            "float."
         )
-    if repair_inertia:
+    if asked.motors:
+        raise ValueError("load(motors=True): is for URDF files. MJCF has <actuator>.")
+    if asked.repair_inertia:
         raise ValueError(
             "load(repair_inertia=True): is for URDF files. MJCF has "
             "<compiler inertiafromgeom='true'/>."
         )
 
 
-def _from_urdf(
-    text: str, folder: Path, name: str, root: Root | None, repair: bool, found: Findings
-) -> mujoco.MjSpec:
-    urdf = prepared(text, folder, name, root, repair, found)
+def _from_urdf(text: str, folder: Path, name: str, asked: Asked, found: Findings) -> mujoco.MjSpec:
+    urdf = prepared(text, folder, name, asked, found)
     with _explaining(name):
-        return mujoco.MjSpec.from_string(urdf.text, assets=urdf.assets)
+        spec = mujoco.MjSpec.from_string(urdf.text, assets=urdf.assets)
+        for motor in urdf.motors:
+            _add_motor(spec, motor)
+    return spec
+
+
+def _add_motor(spec: mujoco.MjSpec, motor: Motor) -> None:
+    actuator = spec.add_actuator(name=motor.name, target=motor.joint)
+    actuator.trntype = mujoco.mjtTrn.mjTRN_JOINT
+    actuator.gear[0] = motor.gear
+    actuator.gainprm[0] = 1.0
+    if motor.largest > 0:
+        actuator.ctrllimited = mujoco.mjtLimited.mjLIMITED_TRUE
+        actuator.ctrlrange = [-motor.largest, motor.largest]
 
 
 def compiled(spec: mujoco.MjSpec, name: str) -> mujoco.MjModel:

@@ -17,6 +17,7 @@ import numpy as np
 
 from dojo.loaders.findings import Findings, listing
 from dojo.loaders.meshes import readable
+from dojo.loaders.motors import Motor, read_motors
 from dojo.model.errors import ModelError
 
 Root = Literal["fixed", "floating"]
@@ -25,8 +26,8 @@ _FIRST_ELEMENT = re.compile(r"(?:\s|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>]*>)*<([\w:
 # A prefix of an element or an attribute.
 _PREFIX = re.compile(r"(</?|\s)([A-Za-z_][\w.-]*):(?=[A-Za-z_][\w.-]*[\s=/>])")
 _ENDS = ("parent", "child")
-# The link that a floating root hangs on.
-_WORLD = "dojo_world"
+# The link that a floating root hangs on: to the compiler it is the world itself.
+_WORLD = "world"
 _MOMENTS = {
     "ixx": (0, 0),
     "iyy": (1, 1),
@@ -43,11 +44,21 @@ _LEAST_RADIUS = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
+class Asked:
+    """What a user asks of a URDF, as `dojo.load` explains it."""
+
+    root: Root | None
+    repair_inertia: bool
+    motors: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A URDF for MuJoCo's compiler: its text, and the meshes by the names that it gives them."""
+    """A URDF for MuJoCo's compiler: its text, meshes by the names that it gives them, motors."""
 
     text: str
     assets: dict[str, bytes]
+    motors: tuple[Motor, ...]
 
 
 def is_urdf(text: str) -> bool:
@@ -56,9 +67,7 @@ def is_urdf(text: str) -> bool:
     return first is not None and first[1].rpartition(":")[2] == "robot"
 
 
-def prepared(
-    text: str, folder: Path, name: str, root: Root | None, repair: bool, found: Findings
-) -> Prepared:
+def prepared(text: str, folder: Path, name: str, asked: Asked, found: Findings) -> Prepared:
     """The URDF of a file in `folder`, `name` for messages.
 
     Raises:
@@ -71,10 +80,14 @@ def prepared(
     _without_visuals(robot, kept=_compiler(robot).get("discardvisual", "true") == "false")
     _without_empty_shapes(robot, found)
     _materials_once(robot)
-    _with_root(robot, root, name, found)
-    _checked_inertias(robot, repair, name, found)
+    _with_root(robot, asked.root, name, found)
+    _checked_inertias(robot, asked.repair_inertia, name, found)
     assets = _with_meshes(robot, folder, name)
-    return Prepared(ElementTree.tostring(robot, encoding="unicode"), assets)
+    motors = read_motors(robot, name) if asked.motors else ()
+    # Links that are fixed to others keep their names.
+    options = _compiler(robot)
+    options.set("fusestatic", options.get("fusestatic", "false"))
+    return Prepared(ElementTree.tostring(robot, encoding="unicode"), assets, motors)
 
 
 def parsed(text: str, name: str) -> _Element:
@@ -154,9 +167,9 @@ def _with_root(robot: _Element, root: Root | None, name: str, found: Findings) -
     links = {link.get("name", "") for link in robot.findall("link")}
     joints = robot.findall("joint")
     ends = [{end.get("link", "") for end in robot.iterfind(f"joint/{tag}")} for tag in _ENDS]
-    if "world" in ends[0] - links:
-        ElementTree.SubElement(robot, "link", name="world")
-        links.add("world")
+    if _WORLD in ends[0] - links:
+        ElementTree.SubElement(robot, "link", name=_WORLD)
+        links.add(_WORLD)
     roots = sorted(links - ends[1])
     if len(roots) != 1:
         raise ModelError(
@@ -165,14 +178,14 @@ def _with_root(robot: _Element, root: Root | None, name: str, found: Findings) -
         )
     masses = _masses(robot)
     heavy = any(masses.get(link, 0.0) > 0 for link in _fixed_to(robot, roots[0]))
-    heavy &= roots[0] != "world"
+    heavy &= roots[0] != _WORLD
     floats = heavy if root is None else root == "floating"
-    if floats and roots[0] == "world":
-        raise ModelError(f"{name}: its root link is called world, which does not float.")
+    if floats and _WORLD in links:
+        raise ModelError(f"{name}: one of its links is called world, its root cannot float.")
     if floats:
         ElementTree.SubElement(robot, "link", name=_WORLD)
         taken = {joint.get("name") for joint in joints}
-        free = next(n for n in ("root", "floating_base", _WORLD) if n not in taken)
+        free = next(n for n in ("root", "floating_base", "dojo_root") if n not in taken)
         joint = ElementTree.SubElement(robot, "joint", name=free, type="floating")
         ElementTree.SubElement(joint, "parent", link=_WORLD)
         ElementTree.SubElement(joint, "child", link=roots[0])

@@ -88,6 +88,9 @@ class Model:
     # Of actuators with a memory, see topology.activations.
     activation_timeconst: Array  # (na,) [s] of filters
     activation_range: Array  # (na, 2), zero where unlimited
+    # Of the named frames, see topology.frame_names.
+    frame_pos: Array  # (nf, 3) [m] in the link (or world) frame
+    frame_quat: Array  # (nf, 4)
     # Frames that sensors are at, and that they measure in: see topology.sensors.
     sensor_pos: Array  # (k, 3) [m] in the link (or world) frame
     sensor_quat: Array  # (k, 4)
@@ -158,11 +161,23 @@ class Model:
         """Index of a tendon, in `tendon_stiffness`; errors as `joint`."""
         return _index("tendon", name, self.topology.tendon_names)
 
+    def frame(self, name: str) -> int:
+        """Index of a body's or a site's frame, in `dojo.frame_poses`; errors as `joint`.
+
+        Bodies that are fixed to others keep theirs.
+        """
+        return _index("frame", name, self.topology.frame_names)
+
     def sensor(self, name: str) -> slice:
         """Where the numbers of a sensor are in `dojo.sensor_data`; errors as `joint`."""
         t = self.topology
         i = _index("sensor", name, tuple(sensor.name for sensor in t.sensors))
         return slice(int(t.sensor_start[i]), int(t.sensor_start[i + 1]))
+
+    def report(self) -> str:
+        """What was ignored, approximated or merged in reading the file, a line each."""
+        notes = [f"  {note}" for note in self.topology.notes]
+        return "\n".join([repr(self), *notes])
 
     def replace(self, **changes: Any) -> "Model":
         """A model with some parameters exchanged; shapes must match, scalars broadcast.

@@ -5,10 +5,12 @@ A topology is hashable by content, so that equal structures share one compilatio
 
 import dataclasses
 import functools
-import hashlib
 from typing import Any, Literal
 
 import numpy as np
+
+from dojo.model.hashing import ContentHashed
+from dojo.model.sensor import Sensor
 
 # The links of kind "mocap" come last: they go where they are told, nothing moves them.
 JointKind = Literal["free", "ball", "hinge", "slide", "mocap"]
@@ -24,40 +26,6 @@ WORLD = -1
 
 Q_WIDTH = {"free": 7, "ball": 4, "hinge": 1, "slide": 1, "mocap": 7}
 V_WIDTH = {"free": 6, "ball": 3, "hinge": 1, "slide": 1, "mocap": 0}
-
-
-def _feed(digest: Any, value: Any) -> None:
-    """Add a value's content to a digest; pickles would differ between equal copies."""
-    if isinstance(value, ContentHashed):
-        digest.update(value._digest)
-    elif isinstance(value, np.ndarray):
-        digest.update(f"{value.dtype}{value.shape}".encode())
-        digest.update(np.ascontiguousarray(value).tobytes())
-    elif isinstance(value, tuple):
-        digest.update(f"({len(value)}".encode())
-        for item in value:
-            _feed(digest, item)
-    else:
-        digest.update(repr(value).encode())
-
-
-class ContentHashed:
-    """Equality and hash by content, for dataclasses that hold numpy arrays."""
-
-    @functools.cached_property
-    def _digest(self) -> bytes:
-        digest = hashlib.sha256()
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            _feed(digest, getattr(self, field.name))
-        return digest.digest()
-
-    def __hash__(self) -> int:
-        return hash(self._digest)
-
-    def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        return type(self) is type(other) and self._digest == other._digest
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -226,37 +194,6 @@ class Equalities(ContentHashed):
         return 3 * len(self.first) + 3 * int(self.welded.sum()) + self.couplings
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Subtree(ContentHashed):
-    """A body and all that it carries.
-
-    Of a body that is merged into a link, its own share of that link stands apart.
-    """
-
-    links: np.ndarray  # (k,) links that belong to it as a whole
-    link: int  # that a share of belongs to it, -1 if none
-    mass: float  # [kg] of the share
-    com: np.ndarray  # (3,) [m] of the share, in the link
-    inertia: np.ndarray  # (3, 3) [kg m2] about it, link axes
-    geoms: np.ndarray  # (ng,) bool: of the subtree
-    own_geoms: np.ndarray  # (ng,) bool: of the body alone
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Sensor(ContentHashed):
-    """Something that is measured."""
-
-    name: str
-    kind: str  # MuJoCo's name
-    size: int  # numbers that it gives
-    index: int  # of the joint, tendon or actuator, -1 if none
-    frame: int  # in Model.sensor_pos, of the frame that it is at, -1 if none
-    reference: int  # likewise, of the frame that it is measured in; -1: the world
-    subtree: Subtree | None  # of the body that it is at, where that matters
-    zone: tuple[str, tuple[float, ...]] | None  # shape and size [m] of what feels touch
-    cutoff: float  # absolute values end here, 0: nowhere
-
-
 @dataclasses.dataclass(frozen=True)
 class Keyframe:
     """A named configuration stored in the file."""
@@ -287,6 +224,8 @@ class Topology(ContentHashed):
     actuators: Actuators
     actuator_names: tuple[str, ...]
     activations: Activations
+    frame_names: tuple[str, ...]  # of bodies, then of sites
+    frame_link: np.ndarray  # (nf,) links that carry them, -1 the world
     sensors: tuple[Sensor, ...]
     sensor_link: np.ndarray  # (k,) links that carry the frames of Model.sensor_pos, -1 the world
     magnetic_field: tuple[float, ...]  # (3,) that magnetometers feel

@@ -330,6 +330,18 @@ def attached(
     return Frames(jnp.where(jnp.asarray(moving), pose, local.pose))
 
 
+def frame_poses(model: Model, q: Array) -> Poses:
+    """World poses of the named frames at q (nq,): positions (nf, 3) [m], rotations (nf, 3, 3).
+
+    `model.frame("gripper")` is the row of a body or a site. Bodies that are fixed to others, and
+    merged into a link, keep theirs.
+    """
+    q = normalize_configuration(model, jnp.asarray(q))
+    frames = link_frames(model, local_maps(model), q)
+    at = attached(model, frames, model.topology.frame_link, model.frame_pos, model.frame_quat)
+    return Poses(at.pos.T, jnp.moveaxis(at.rot, -1, 0))
+
+
 def geom_poses(model: Model, q: Array) -> Poses:
     """World poses of all geoms at q (nq,): positions (ng, 3) [m], rotations (ng, 3, 3)."""
     q = normalize_configuration(model, jnp.asarray(q))
