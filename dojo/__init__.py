@@ -5,6 +5,7 @@ from dojo.inertial_parameters import with_inertial_parameters as with_inertial_p
 from dojo.linearize import linearize as linearize
 from dojo.linearize import step_and_linearize as step_and_linearize
 from dojo.loaders.load import load as load
+from dojo.loaders.scene import Part as Part
 from dojo.metrics import energy as energy
 from dojo.metrics import momentum as momentum
 from dojo.model.errors import ModelError as ModelError

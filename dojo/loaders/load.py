@@ -1,6 +1,6 @@
 """`load`: the way from a file to a Model."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from dojo.loaders.geoms import read_geoms
 from dojo.loaders.links import check_mass_matrix, read_links
 from dojo.loaders.ranges import within_margins
 from dojo.loaders.restitution import Restitution, read_restitution
+from dojo.loaders.scene import Part, read_scene
 from dojo.loaders.sensors import read_sensors
 from dojo.loaders.source import Source, compiled, read_source, source_text
 from dojo.loaders.tendons import read_tendons
@@ -31,7 +32,7 @@ _SCALAR = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
 
 
 def load(
-    source: Source,
+    source: Source | Sequence[Source | Part],
     timestep: float | None = None,
     *,
     ignore: str | Collection[str] = (),
@@ -46,7 +47,9 @@ def load(
     """Load a robot from an MJCF or URDF file, an XML string, or a `mujoco.MjSpec`.
 
     Args:
-        source: path of the file, the XML itself, or a `mujoco.MjSpec`.
+        source: path of the file, the XML itself, or a `mujoco.MjSpec`. A list of these and of
+            `dojo.Part` is one scene: the first is the world, whose options hold, and the parts
+            stand in it.
         timestep: [s]; default: the file's.
         ignore: unsupported features to simulate without, by the names the error gives, or "all".
         dtype: float32 or float64; default: JAX's default float (float64 with jax_enable_x64).
@@ -74,7 +77,7 @@ def load(
         ValueError: an argument that is none of those above.
     """
     found = Findings(normalize_ignore(ignore))
-    spec, name = read_source(source, Asked(root, repair_inertia, motors), found)
+    spec, name, text = _read(source, Asked(root, repair_inertia, motors), found)
     m = _compiled(spec, name, decompose, found)
     find_unsupported(m, found)
     links = read_links(m, found)
@@ -86,7 +89,7 @@ def load(
     sensors = read_sensors(m, links, geoms, tendons, actuators, found)
     budget = _budget(contact_budget, len(links.kinds))
     contacts, hulls, contact_parameters = read_contacts(m, geoms, budget, found)
-    bounce = read_restitution(m, geoms, source_text(source), restitution, found)
+    bounce = read_restitution(m, geoms, text, restitution, found)
     found.raise_if_unsupported(name)
     limited, force_limited, ranges = _limits(m, name)
     dry_dofs = np.flatnonzero(links.parameters["dof_frictionloss"])
@@ -142,6 +145,20 @@ def load(
         **ranges,
     }
     return _model(topology, parameters, dtype)
+
+
+def _read(
+    source: Source | Sequence[Source | Part], asked: Asked, found: Findings
+) -> tuple[mujoco.MjSpec, str, str]:
+    """MuJoCo's editable form of a file or a scene, a name for messages, and the file's text."""
+    if isinstance(source, Sequence) and not isinstance(source, str):
+        if asked != Asked(None, False, False):
+            raise ValueError(
+                "load([...]): root, repair_inertia and motors are those of a part: "
+                "dojo.Part('arm.urdf', root='fixed')."
+            )
+        return *read_scene(source, found), ""
+    return *read_source(source, asked, found), source_text(source)
 
 
 def _compiled(

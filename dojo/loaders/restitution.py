@@ -69,6 +69,5 @@ def _of_links(
         values[i] = links.get(body, 0.0)
     lost = sorted(links.keys() - set(bodies))
     if lost:
-        # MuJoCo's compiler fuses such links, and their geoms lose their origin.
-        found.note(f"restitution of links without geoms or fixed to others: dropped: {lost}")
+        found.note(f"restitution of links without geoms: dropped: {lost}")
     return values

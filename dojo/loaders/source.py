@@ -53,7 +53,7 @@ def read_source(source: Source, asked: Asked, found: Findings) -> tuple[mujoco.M
         folder = Path.cwd() if path is None else path.parent
         return _from_urdf(text, folder, name, asked, found), name
     _check_no_urdf(asked)
-    with _explaining(name):
+    with explaining(name):
         if path is None:
             return mujoco.MjSpec.from_string(text), name
         return mujoco.MjSpec.from_file(str(path)), name
@@ -95,7 +95,7 @@ def _check_no_urdf(asked: Asked) -> None:
 
 def _from_urdf(text: str, folder: Path, name: str, asked: Asked, found: Findings) -> mujoco.MjSpec:
     urdf = prepared(text, folder, name, asked, found)
-    with _explaining(name):
+    with explaining(name):
         spec = mujoco.MjSpec.from_string(urdf.text, assets=urdf.assets)
         for motor in urdf.motors:
             _add_motor(spec, motor)
@@ -118,14 +118,14 @@ def compiled(spec: mujoco.MjSpec, name: str) -> mujoco.MjModel:
     Raises:
         ModelError: whatever the compiler refuses.
     """
-    with _explaining(name), warnings.catch_warnings():
+    with explaining(name), warnings.catch_warnings():
         # It also tries a step of MuJoCo's, and warns of what that met.
         warnings.simplefilter("ignore")
         return spec.compile()
 
 
 @contextlib.contextmanager
-def _explaining(name: str) -> Iterator[None]:
+def explaining(name: str) -> Iterator[None]:
     """What MuJoCo refuses, as a ModelError."""
     try:
         yield
