@@ -1,5 +1,6 @@
 """dojo: differentiable rigid-body simulation through hard contact."""
 
+from dojo import models as models
 from dojo.inertial_parameters import inertial_parameters as inertial_parameters
 from dojo.inertial_parameters import with_inertial_parameters as with_inertial_parameters
 from dojo.linearize import linearize as linearize

@@ -19,6 +19,7 @@ ALLOWED = {
     "solver": {"math"},
     "model": {"math"},
     "loaders": {"math", "model"},
+    "models": {"math", "model", "loaders"},
     "inertial_parameters": {"math", "model"},
     "physics": {"math", "model"},
     "step_problem": NUMERICS | {"solver"},
