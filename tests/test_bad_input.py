@@ -402,3 +402,31 @@ def test_every_status_explains_itself(status):
 def test_unsupported_features_and_model_errors_are_value_errors():
     assert issubclass(dojo.UnsupportedFeature, dojo.ModelError)
     assert issubclass(dojo.ModelError, ValueError)
+
+
+def test_names_that_are_no_text_are_named(tmp_path):
+    file = tmp_path / "robot.xml"
+    body = '<body name="a\u00e4"><joint/><geom size=".1"/></body>'
+    text = f"<mujoco><worldbody>{body}</worldbody></mujoco>"
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(dojo.ModelError, match=r"robot.xml: a name is not UTF-8.*Save the file as"):
+        dojo.load(file)
+    file.write_text(text, encoding="utf-8")
+    assert dojo.load(file).topology.link_names == ("a\u00e4",)
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b"])
+def test_a_path_that_cannot_be_one_is_not_there(name):
+    with pytest.raises(dojo.ModelError, match="no such file"):
+        dojo.load(name)
+    mesh = f'<collision><geometry><mesh filename="{name}"/></geometry></collision>'
+    if "\0" not in name:
+        with pytest.raises(dojo.ModelError, match="is not there"):
+            dojo.load(f'<robot name="r"><link name="base">{mesh}</link></robot>')
+
+
+def test_a_comment_without_an_end_is_no_trap():
+    """Many comments before it would be tried in every way, for hours."""
+    text = "<!-- a -->" * 60 + "<!-- b"
+    with pytest.raises(dojo.ModelError, match="malformed"):
+        dojo.load(text)

@@ -65,8 +65,8 @@ def _named(source: str | os.PathLike[str]) -> tuple[str, Path | None, str]:
     if _is_xml(text):
         return source_text(source), None, "<XML string>"
     path = Path(text)
-    if not path.is_file():
-        kind = "is a folder, not a model file" if path.is_dir() else "no such file"
+    if not os.path.isfile(path):
+        kind = "is a folder, not a model file" if os.path.isdir(path) else "no such file"
         raise ModelError(
             f"{path}: {kind} (working directory {Path.cwd()}). Give the path of an MJCF or URDF "
             "file, or its XML as a string."
@@ -121,7 +121,14 @@ def compiled(spec: mujoco.MjSpec, name: str) -> mujoco.MjModel:
     with explaining(name), warnings.catch_warnings():
         # It also tries a step of MuJoCo's, and warns of what that met.
         warnings.simplefilter("ignore")
-        return spec.compile()
+        m = spec.compile()
+    try:
+        bytes(m.names).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ModelError(
+            f"{name}: a name is not UTF-8 ({error}). Save the file as UTF-8."
+        ) from None
+    return m
 
 
 @contextlib.contextmanager

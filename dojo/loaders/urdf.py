@@ -8,6 +8,7 @@ size, second definitions of a material.
 """
 
 import dataclasses
+import os
 import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -22,7 +23,10 @@ from dojo.model.errors import ModelError
 
 Root = Literal["fixed", "floating"]
 _Element = ElementTree.Element
-_FIRST_ELEMENT = re.compile(r"(?:\s|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>]*>)*<([\w:.-]+)", re.DOTALL)
+# What may stand before the first element, one thing at a time: as a whole, a comment that does not
+# end would be tried with every end of those before it.
+_AHEAD = re.compile(r"\s+|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>]*>", re.DOTALL)
+_ELEMENT = re.compile(r"<([\w:.-]+)")
 # A prefix of an element or an attribute.
 _PREFIX = re.compile(r"(</?|\s)([A-Za-z_][\w.-]*):(?=[A-Za-z_][\w.-]*[\s=/>])")
 _ENDS = ("parent", "child")
@@ -63,7 +67,10 @@ class Prepared:
 
 def is_urdf(text: str) -> bool:
     """Whether the first element of this XML is a robot."""
-    first = _FIRST_ELEMENT.match(text)
+    start = 0
+    while ahead := _AHEAD.match(text, start):
+        start = ahead.end()
+    first = _ELEMENT.match(text, start)
     return first is not None and first[1].rpartition(":")[2] == "robot"
 
 
@@ -342,17 +349,18 @@ def located(asked: str, base: Path, folder: Path) -> Path | None:
     another machine); its bare name only in `base` and beside the file, where MuJoCo's compiler
     looks as well.
     """
+    # os.path, which finds no file where a path is none: too long, or with a zero in it.
     rest = asked.replace("\\", "/")
     for scheme in _SCHEMES:
         rest = rest.removeprefix(scheme)
     if not rest:
         return None
-    if Path(rest).is_file() and Path(rest).is_absolute():
+    if os.path.isfile(rest) and Path(rest).is_absolute():
         return Path(rest)
     parts = [part for part in Path(rest).parts if part != "/"]
     for k in range(len(parts)):
         bare = k == len(parts) - 1 > 0
         for place in (base, folder) if bare else (base, folder, *folder.parents):
-            if (place / Path(*parts[k:])).is_file():
+            if os.path.isfile(place / Path(*parts[k:])):
                 return (place / Path(*parts[k:])).resolve()
     return None
