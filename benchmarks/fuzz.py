@@ -127,9 +127,20 @@ def by_bytes(data: bytes, chance: random.Random) -> bytes:
     )
 
 
+def silenced() -> None:
+    """The other process, without MuJoCo's warnings."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    os.close(nothing)
+
+
+def loader() -> ProcessPoolExecutor:
+    """The process that loads."""
+    return ProcessPoolExecutor(1, initializer=silenced)
+
+
 def loaded(number: int, suite: str | None) -> str:
     """What loading a file comes to; runs in the other process."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MuJoCo's warnings
     import dojo
 
     path, data = mutated(number, suite)
@@ -153,23 +164,26 @@ def run(files: int, start: int, suite: str | None) -> dict[str, object]:
     """Outcomes of so many files, and the numbers of those that came to no good."""
     counts: Counter[str] = Counter()
     bad: dict[int, str] = {}
-    pool, slowest = ProcessPoolExecutor(1), 0.0
+    pool, slowest = loader(), 0.0
     for number in track(range(start, start + files), description="files"):
         begun = time.perf_counter()
         try:
             outcome = pool.submit(loaded, number, suite).result(LIMIT)
         except BrokenProcessPool:
-            outcome, pool = "crash", ProcessPoolExecutor(1)
+            outcome, pool = "crash", loader()
         except TimeoutError:
             outcome = "hang"
             for process in pool._processes.values():
                 process.kill()
-            pool = ProcessPoolExecutor(1)
+            pool = loader()
         slowest = max(slowest, time.perf_counter() - begun)
         good = outcome in ("model", "refused file", "refused feature")
         counts[outcome if good else outcome.split(":")[0]] += 1
         if not good:
             bad[number] = outcome
+            # A process that died left its file.
+            for left in mutated(number, suite)[0].parent.glob(".fuzz*"):
+                left.unlink()
             print(number, outcome, file=sys.stderr)
     pool.shutdown()
     return {"outcomes": dict(counts), "bad": bad, "slowest_s": round(slowest, 1)}

@@ -42,6 +42,5 @@ def load(name: str, **options: Any) -> Model:
 
 def _files() -> dict[str, Path]:
     folder = next(folder for folder in _FOLDERS if folder.is_dir())
-    return {
-        file.stem: file for file in sorted(folder.iterdir()) if file.suffix in (".xml", ".urdf")
-    }
+    files = [file for kind in ("*.xml", "*.urdf") for file in folder.glob(kind)]
+    return {file.stem: file for file in sorted(files) if not file.name.startswith(".")}

@@ -31,7 +31,8 @@ ALLOWED = {
     "rollout": STEPPING,
     "linearize": STEPPING | {"step_problem", "parts"},
     "metrics": STEPPING,
-    "sensors": STEPPING | {"metrics"},
+    "sensing": NUMERICS | {"report"},
+    "sensors": STEPPING | {"metrics", "sensing"},
     "viewer": STEPPING | {"rollout", "linearize", "metrics"},
 }
 # The package itself gathers the public names; only the command line imports it.

@@ -256,3 +256,58 @@ def test_rays_meet_zones_as_in_mujoco(shape):
     ]
     assert 40 < sum(hits) < 360
     np.testing.assert_array_equal(ray_meets((shape, tuple(size)), start, way), hits)
+
+
+FIXED = """
+<mujoco><worldbody>
+  <body name="arm"><joint axis="0 1 0" damping="5"/><geom type="capsule" size=".02"
+    fromto="0 0 0 0 0 -.3" mass="1"/>
+    <body name="tool" pos="0 0 -.3"><geom size=".05" mass="2"/><site name="wrist"/></body>
+    <body name="mark" pos="0 0 -.1"/></body></worldbody>
+  <sensor><force name="wrist" site="wrist"/><subtreecom name="mark" body="mark"/>
+    <subtreelinvel name="speed" body="mark"/></sensor></mujoco>
+"""
+
+
+def test_what_is_fixed_to_a_link_is_weighed_with_it():
+    """A wrist bears the tool beyond it, also after the masses were identified."""
+    model = dojo.load(FIXED)
+
+    @jax.jit
+    def read(model):
+        before = dojo.init(model)
+        after, info = dojo.step(model, before)
+        return dojo.sensor_data(model, after, before=before, info=info)
+
+    heavier = model.replace(link_mass=2 * model.link_mass, link_inertia=2 * model.link_inertia)
+    place = model.sensor("wrist")
+    np.testing.assert_allclose(read(model)[place], [0, 0, 2 * 9.81], atol=1e-9)
+    np.testing.assert_allclose(read(heavier)[place], [0, 0, 4 * 9.81], atol=1e-9)
+    # A body without mass is where its frame is.
+    np.testing.assert_allclose(read(model)[model.sensor("mark")], [0, 0, -0.1], atol=1e-12)
+    np.testing.assert_allclose(read(model)[model.sensor("speed")], 0.0)
+
+
+def test_what_a_report_does_not_hold_is_not_a_number():
+    """After a step in parts whose contacts are a selection, the report has those of the last."""
+    xml = """<mujoco><worldbody><geom size=".1"/><body pos="0 0 .2">
+      <joint type="slide" axis="0 0 1"/><geom size=".1" mass="1"/><site name="skin" size=".2"/>
+      </body></worldbody><sensor><touch name="skin" site="skin"/></sensor></mujoco>"""
+    # Two pairs, of which one takes part.
+    xml = xml.replace("<body", '<geom size=".1" pos="1 0 0"/><body', 1)
+    model = dojo.load(xml, contact_budget=1)
+    before = dojo.init(model)
+    whole, parts = (dojo.SolverOptions(substeps=n) for n in (1, 2))
+    for options, known in ((whole, True), (parts, False)):
+        after, info = dojo.step(model, before, options=options)
+        data = dojo.sensor_data(model, after, before=before, info=info)
+        assert np.isfinite(data).all() == known
+
+
+def test_cameras_that_follow_are_left_out():
+    xml = """<mujoco><worldbody><body name="b"><joint/><geom size=".1"/></body>
+      <camera name="c" mode="targetbody" target="b" pos="1 0 0"/></worldbody>
+      <sensor><framezaxis name="view" objtype="camera" objname="c"/></sensor></mujoco>"""
+    model = dojo.load(xml)
+    assert model.topology.sensors == ()
+    assert any("view (a camera that follows something)" in n for n in model.topology.notes)

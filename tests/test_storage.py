@@ -1,5 +1,8 @@
 """Saved models: the same robot comes back, or the file is refused by name."""
 
+import contextlib
+
+import jax
 import numpy as np
 import pytest
 from paths import MODELS
@@ -97,12 +100,35 @@ def test_what_does_not_fit_is_refused(tmp_path):
 
     cases = [
         (other_format, "has format 99, this version of dojo reads 1"),
-        (missing, "does not fit this version of dojo .*model/link_mass"),
+        (missing, "cannot be used here .*model/link_mass"),
         (not_a_number, "link_mass: holds a NaN"),
-        (other_class, "does not fit this version of dojo"),
+        (other_class, "cannot be used here"),
     ]
     for change, message in cases:
         dojo.save(model, file)
         damaged(file, change)
         with pytest.raises(dojo.ModelError, match=message):
             dojo.load_model(file)
+
+
+def test_damaged_archives_are_refused(tmp_path):
+    """Bytes changed anywhere: the model, or a ModelError."""
+    file, rng = tmp_path / "box.dojo", np.random.default_rng(0)
+    dojo.save(dojo.load(MODELS / "box.xml"), file)
+    data = file.read_bytes()
+    for _ in range(150):
+        broken = bytearray(data)
+        for place in rng.integers(0, len(data), rng.integers(1, 5)):
+            broken[place] = rng.integers(256)
+        file.write_bytes(broken)
+        with contextlib.suppress(dojo.ModelError):
+            dojo.load_model(file)
+
+
+def test_precision_that_is_off_is_told(tmp_path):
+    file = tmp_path / "box.dojo"
+    dojo.save(dojo.load(MODELS / "box.xml", dtype="float64"), file)
+    with jax.enable_x64(False):
+        with pytest.raises(dojo.ModelError, match=r"float64: switch on jax_enable_x64, or"):
+            dojo.load_model(file)
+        assert dojo.load_model(file, dtype="float32").dtype == np.float32

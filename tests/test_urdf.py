@@ -427,3 +427,18 @@ def test_links_that_are_fixed_to_others_keep_their_names():
     np.testing.assert_allclose(poses.pos[model.frame("tip")], [0, 0, 1], atol=1e-12)
     with pytest.raises(dojo.ModelError, match=r"no frame 'tol'. Did you mean 'tool'"):
         model.frame("tol")
+
+
+def test_joints_of_one_transmission_have_a_motor_each():
+    pair = """<transmission name="pair"><joint name="elbow">
+      <mechanicalReduction>2</mechanicalReduction></joint><joint name="wrist"/>
+      <actuator name="m"><mechanicalReduction>5</mechanicalReduction></actuator></transmission>"""
+    model = dojo.load(geared(pair), motors=True)
+    assert model.topology.actuator_names == ("pair/elbow", "pair/wrist")
+    np.testing.assert_allclose(model.actuator_gear[:, 0], [2.0, 5.0])
+
+
+@pytest.mark.parametrize("effort", ["inf", "nan", "-3", "0"])
+def test_efforts_that_are_none_end_no_control(effort):
+    model = dojo.load(geared().replace('effort="12"', f'effort="{effort}"'), motors=True)
+    assert not model.topology.actuators.ctrl_limited.any()

@@ -18,8 +18,10 @@ def read_frames(
     """
     bodies = range(1, m.nbody)
     names = [body_name(m, b) for b in bodies]
-    taken = set(names)
-    names += [name + _SITE * (name in taken) for name in (site_name(m, s) for s in range(m.nsite))]
+    for name in (site_name(m, s) for s in range(m.nsite)):
+        while name in names:
+            name += _SITE
+        names.append(name)
     poses = [links.body_pose[b] for b in bodies]
     at = m.site_bodyid
     poses += [

@@ -69,7 +69,7 @@ def load(
             that one can.
         motors: of a URDF, whether its joints get motors: those of its transmissions, or if it has
             none, all that move, named like them; controls are torques and forces, and end at the
-            joints' efforts.
+            joints' efforts, where these are positive.
 
     Raises:
         ModelError: the file is missing, malformed or unphysical; says what to change.
@@ -202,7 +202,9 @@ def _limits(m: mujoco.MjModel, name: str) -> tuple[np.ndarray, np.ndarray, dict[
     bits = mujoco.mjtDisableBit
     active = not (disabled(m, bits.mjDSBL_LIMIT) or disabled(m, bits.mjDSBL_CONSTRAINT))
     limited = np.flatnonzero(m.jnt_limited.astype(bool) & scalar & active)
-    force = np.flatnonzero(m.jnt_actfrclimited.astype(bool) & scalar)
+    # Efforts without end are none.
+    ends = np.isfinite(m.jnt_actfrcrange).all(axis=1)
+    force = np.flatnonzero(m.jnt_actfrclimited.astype(bool) & scalar & ends)
     names = [f"joint {m.joint(joint).name}" for joint in limited]
     ranges = within_margins(m.jnt_range[limited], m.jnt_margin[limited], names, name)
     return (

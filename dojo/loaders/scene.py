@@ -9,6 +9,8 @@ from dojo.loaders.findings import Findings, listing
 from dojo.loaders.source import Source, explaining, read_source, source_text
 from dojo.loaders.urdf import Asked, Root
 
+_PLACE, _TURN = (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)
+
 
 @dataclasses.dataclass(frozen=True)
 class Part:
@@ -26,8 +28,8 @@ class Part:
 
     source: Source
     prefix: str = ""
-    pos: Sequence[float] = (0.0, 0.0, 0.0)
-    quat: Sequence[float] = (1.0, 0.0, 0.0, 0.0)
+    pos: Sequence[float] = _PLACE
+    quat: Sequence[float] = _TURN
     root: Root | None = None
     repair_inertia: bool = False
     motors: bool = False
@@ -58,10 +60,22 @@ def read_scene(parts: Sequence[Source | Part], found: Findings) -> tuple[mujoco.
     for part, (spec, own) in zip(every[1:], read[1:], strict=True):
         # The first one's hold, said in `load`; the compiler would warn of each that differs.
         spec.option = scene.option
+        _note_losses(part, spec, own, found)
         with explaining(own):
             frame = scene.worldbody.add_frame(pos=list(part.pos), quat=list(part.quat))
             scene.attach(spec, prefix=part.prefix, frame=frame)
     return scene, " + ".join([name, *(own for _, own in read[1:])])
+
+
+def _note_losses(part: Part, spec: mujoco.MjSpec, name: str, found: Findings) -> None:
+    """What a part loses in a scene, and keyframes that would not move along with it."""
+    if spec.compiler.settotalmass > 0:
+        found.note(f"{name}: settotalmass has no effect in a scene")
+    placed = tuple(part.pos) != _PLACE or tuple(part.quat) != _TURN
+    if spec.keys and placed:
+        found.note(f"{name}: keyframes left out, the part is not where they have it")
+        for key in list(spec.keys):
+            spec.delete(key)
 
 
 def _bounces(source: Source) -> bool:
@@ -72,7 +86,7 @@ def _check(parts: list[Part]) -> None:
     if not parts:
         raise ValueError("load([]): a scene has at least one part.")
     first = parts[0]
-    if first.prefix or tuple(first.pos) != (0, 0, 0) or tuple(first.quat) != (1, 0, 0, 0):
+    if first.prefix or tuple(first.pos) != _PLACE or tuple(first.quat) != _TURN:
         raise ValueError(
             "load([...]): the first part is the world that the others stand in, it has no pose and "
             "no prefix. Put an empty scene or the ground first, e.g. '<mujoco/>'."

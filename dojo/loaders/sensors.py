@@ -70,6 +70,10 @@ def read_sensors(
             left_out.append(f"{_name(m, s)} ({kind})")
             continue
         body = _body(m, *obj)
+        seen = obj, (int(m.sensor_reftype[s]), int(m.sensor_refid[s]))
+        if any(_follows(m, *of) for of in seen):
+            left_out.append(f"{_name(m, s)} (a camera that follows something)")
+            continue
         sensors.append(
             Sensor(
                 name=_name(m, s),
@@ -130,6 +134,12 @@ def _body(m: mujoco.MjModel, kind: int, obj: int) -> int:
     return int(tables[kind][obj]) if kind in tables else 0
 
 
+def _follows(m: mujoco.MjModel, kind: int, obj: int) -> bool:
+    """Whether it is a camera that MuJoCo turns or moves by itself."""
+    camera = kind == int(_OBJ.mjOBJ_CAMERA) and obj >= 0
+    return bool(camera and m.cam_mode[obj] != int(mujoco.mjtCamLight.mjCAMLIGHT_FIXED))
+
+
 def _pose(m: mujoco.MjModel, kind: int, obj: int) -> Pose:
     """The pose of an object's frame in its body."""
     if kind == int(_OBJ.mjOBJ_XBODY):
@@ -155,17 +165,18 @@ def _subtree(m: mujoco.MjModel, links: Links, geoms: Geoms, body: int) -> Subtre
     whole = np.flatnonzero(inside[m.jnt_bodyid])
     link = int(links.body_link[body])
     merged = inside & (links.body_link == link)
-    # The world's bodies count, as in MuJoCo, but not the world.
+    # Bodies fixed to the world count, the world does not.
     merged[0] = False
     merged &= link not in whole
     mass, com, inertia = merged_inertia(m, np.flatnonzero(merged), links.body_pose)
+    of_link = links.parameters["link_mass"][link] if link >= 0 else 1.0
     of_body = np.array([m.geom_bodyid[g] for g in geoms.index], dtype=int)
     return Subtree(
         links=whole,
         link=link,
-        mass=mass,
-        com=com,
-        inertia=inertia,
+        share=float(mass / of_link) if of_link > 0 else 0.0,
+        com=com if mass > 0 else links.body_pose[body].pos,
+        gyration=inertia / mass if mass > 0 else inertia,
         geoms=inside[of_body],
         own_geoms=of_body == body,
     )

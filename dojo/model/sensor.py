@@ -16,9 +16,9 @@ class Subtree(ContentHashed):
 
     links: np.ndarray  # (k,) links that belong to it as a whole
     link: int  # that a share of belongs to it, -1 if none
-    mass: float  # [kg] of the share
+    share: float  # of the link's mass that belongs to it; of the world, its mass [kg]
     com: np.ndarray  # (3,) [m] of the share, in the link
-    inertia: np.ndarray  # (3, 3) [kg m2] about it, link axes
+    gyration: np.ndarray  # (3, 3) [m2] its inertia about it over its mass, link axes
     geoms: np.ndarray  # (ng,) bool: of the subtree
     own_geoms: np.ndarray  # (ng,) bool: of the body alone
 

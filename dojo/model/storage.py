@@ -9,10 +9,13 @@ import dataclasses
 import json
 import os
 import zipfile
+import zlib
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from dojo.model import sensor, topology
 from dojo.model.errors import ModelError
@@ -22,6 +25,16 @@ from dojo.model.topology import Topology
 # Raised whenever a file of before can no longer be read.
 FORMAT = 1
 _DESCRIPTION = "description"
+# What reading a damaged archive may raise.
+_DAMAGED = (
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 _KNOWN = {
     name: kind
     for name, kind in {**vars(topology), **vars(sensor)}.items()
@@ -46,20 +59,27 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def load_model(path: str | os.PathLike[str]) -> Model:
-    """Read a model that `save` wrote: the same parameters, in their precision, the same structure.
+def load_model(path: str | os.PathLike[str], dtype: DTypeLike | None = None) -> Model:
+    """Read a model that `save` wrote: the same parameters and structure.
+
+    Args:
+        path: of the file.
+        dtype: float32 or float64; default: what it was saved in.
 
     Raises:
-        ModelError: the file is missing, is no saved model, or one of another version of dojo.
+        ModelError: the file is missing, is no saved model, or one of another version of dojo; its
+            precision is not enabled.
     """
     name = os.fspath(path)
     try:
         with zipfile.ZipFile(name), np.load(name, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
-        description = json.loads(str(arrays.pop(_DESCRIPTION)))
+        description = dict(json.loads(str(arrays.pop(_DESCRIPTION))))
     except FileNotFoundError:
         raise ModelError(f"{name}: no such file. dojo.save writes one.") from None
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
+    except OSError as error:
+        raise ModelError(f"{name}: cannot be read: {error}.") from None
+    except _DAMAGED:
         raise ModelError(
             f"{name}: is no saved model. dojo.load reads MJCF and URDF files."
         ) from None
@@ -69,23 +89,30 @@ def load_model(path: str | os.PathLike[str]) -> Model:
             "Load the robot's file again, and save it."
         )
     try:
-        return _restored(description, arrays)
+        return _restored(description, arrays, dtype)
     except (KeyError, TypeError, ValueError, AttributeError, ModelError) as error:
         raise ModelError(
-            f"{name}: does not fit this version of dojo ({error}). Load the robot's file again, "
-            "and save it."
+            f"{name}: cannot be used here ({error}). Where that is for another version of dojo, "
+            "load the robot's file again, and save it."
         ) from None
 
 
-def _restored(description: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
+def _restored(
+    description: dict[str, Any], arrays: dict[str, np.ndarray], dtype: DTypeLike | None
+) -> Model:
     table = _decoded(description["topology"], arrays)
     if not isinstance(table, Topology):
         raise ValueError("it describes no topology")
+    kind = np.dtype(arrays["model/link_mass"].dtype if dtype is None else dtype)
+    if jax.dtypes.canonicalize_dtype(kind) != kind:
+        raise ValueError(
+            f"it is in {kind.name}: switch on jax_enable_x64, or load_model(..., dtype='float32')"
+        )
     parameters = {}
     for name in parameter_names():
         values = arrays[f"model/{name}"]
         check_values(name, values)
-        parameters[name] = jnp.asarray(values, values.dtype)
+        parameters[name] = jnp.asarray(values, kind)
     return Model(topology=table, **parameters)
 
 
