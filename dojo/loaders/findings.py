@@ -9,11 +9,11 @@ FEATURES = {
     "body-body collision": "on request: all pairs of bodies",
     "initial overlap": "on request: pairs of bodies that overlap where the file puts them",
     "equality": "equality constraints of spatial tendons, of flexes, within a rigid body",
-    "tendon": "spatial tendons that act; friction, armature, force limits, polynomials of any",
+    "tendon": "paths inside a sphere or cylinder; friction, armature, force limits, polynomials",
     "ball limit": "limits on ball joints",
-    "actuator": "activation dynamics, muscles, spatial tendons, cranks, reference sites, adhesion, "
-    "armature, damping, delays; on joints of limited actuator force, through tendons and sites",
-    "actuator gravcomp": "gravity compensation that counts as actuator force",
+    "actuator": "muscles and other activation dynamics, cranks, reference sites, adhesion, "
+    "armature, damping, delays",
+    "actuator gravcomp": "gravity compensation that counts as force of a limited joint",
     "mocap": "joints below mocap bodies, planes on them",
     "fluid": "drag and lift of a medium (density, viscosity, wind)",
     "flex": "deformable bodies",

@@ -14,7 +14,7 @@ def read_frames(
 ) -> tuple[tuple[str, ...], np.ndarray, dict[str, np.ndarray]]:
     """Names and links of the frames, and their poses there.
 
-    A site that is called like a body has /site behind its name.
+    A site whose name is taken, by a body, has /site behind it.
     """
     bodies = range(1, m.nbody)
     names = [body_name(m, b) for b in bodies]

@@ -33,6 +33,10 @@ _ZONES = {
 }
 
 
+# Kind and index of what a sensor is at.
+_Object = tuple[int, int]
+
+
 @dataclasses.dataclass
 class Sensors:
     """The sensors that are evaluated, and the frames that they are at."""
@@ -51,7 +55,7 @@ def read_sensors(
     found: Findings,
 ) -> Sensors:
     """All sensors of the kinds that are known; a note names the others."""
-    frames: dict[tuple[int, int], int] = {}
+    frames: dict[_Object, int] = {}
     sensors, left_out = [], []
     index = {
         **dict.fromkeys(_JOINTS, np.arange(m.njnt)),
@@ -59,34 +63,25 @@ def read_sensors(
         **dict.fromkeys(_ACTUATORS, _places(actuators.index, m.nu)),
     }
 
-    def frame(kind: int, obj: int) -> int:
-        return frames.setdefault((kind, obj), len(frames)) if obj >= 0 else -1
+    def frame(obj: _Object) -> int:
+        return frames.setdefault(obj, len(frames)) if obj[1] >= 0 else -1
 
     for s in range(m.nsensor):
-        kind, obj = _kind(m, s), (int(m.sensor_objtype[s]), int(m.sensor_objid[s]))
+        kind, obj, reference = _kind(m, s), *_objects(m, s)
         at = int(index[kind][obj[1]]) if kind in index else -1
-        delayed = bool(getattr(m, "sensor_delay", np.zeros(m.nsensor))[s])
-        if kind not in KINDS or delayed or (kind in index and at < 0):
-            left_out.append(f"{_name(m, s)} ({kind})")
+        if reason := _unknown(m, s, kind in index and at < 0):
+            left_out.append(f"{_name(m, s)} ({reason})")
             continue
-        body = _body(m, *obj)
-        seen = obj, (int(m.sensor_reftype[s]), int(m.sensor_refid[s]))
-        if any(_follows(m, *of) for of in seen):
-            left_out.append(f"{_name(m, s)} (a camera that follows something)")
-            continue
+        carries = kind in _SUBTREES | {"force", "torque", "touch"}
         sensors.append(
             Sensor(
                 name=_name(m, s),
                 kind=kind,
                 size=int(m.sensor_dim[s]),
                 index=at,
-                frame=frame(*obj) if kind in _FRAMES | _AT_SITES else -1,
-                reference=frame(int(m.sensor_reftype[s]), int(m.sensor_refid[s]))
-                if kind in _FRAMES
-                else -1,
-                subtree=_subtree(m, links, geoms, body)
-                if kind in _SUBTREES | {"force", "torque", "touch"}
-                else None,
+                frame=frame(obj) if kind in _FRAMES | _AT_SITES else -1,
+                reference=frame(reference) if kind in _FRAMES else -1,
+                subtree=_subtree(m, links, geoms, _body(m, *obj)) if carries else None,
                 zone=_zone(m, obj[1]) if kind == "touch" else None,
                 cutoff=float(m.sensor_cutoff[s]),
             )
@@ -104,6 +99,23 @@ def read_sensors(
             "sensor_quat": np.array([p.quat for p in at_links]).reshape(-1, 4),
         },
     )
+
+
+def _objects(m: mujoco.MjModel, s: int) -> tuple[_Object, _Object]:
+    """What a sensor is at, and what it measures in, index -1 if nothing."""
+    return (
+        (int(m.sensor_objtype[s]), int(m.sensor_objid[s])),
+        (int(m.sensor_reftype[s]), int(m.sensor_refid[s])),
+    )
+
+
+def _unknown(m: mujoco.MjModel, s: int, gone: bool) -> str:
+    """Why a sensor is left out, empty if it is not; gone: with what it is at."""
+    if any(_follows(m, *obj) for obj in _objects(m, s)):
+        return "a camera that follows something"
+    # Absent from older MuJoCo releases.
+    delayed = bool(getattr(m, "sensor_delay", np.zeros(m.nsensor))[s])
+    return _kind(m, s) if gone or delayed or _kind(m, s) not in KINDS else ""
 
 
 def _kind(m: mujoco.MjModel, s: int) -> str:

@@ -141,12 +141,12 @@ def _joint_transforms(model: Model, maps: LocalMaps, q: Array) -> Array:
         (s, Frames.of(scalar_rot, scalar_pos).pose),
         (ball, Frames.of(ball_rot, ball_pos).pose),
         (table.free, Frames.of(free_rot, take(q, table.place_q)).pose),
-        (table.mocap, mocap_frames(take(q, table.mocap_q)).pose),
+        (table.mocap, _mocap_frames(take(q, table.mocap_q)).pose),
     ]
     return assemble(parts, nl)
 
 
-def mocap_frames(poses: Array) -> Frames:
+def _mocap_frames(poses: Array) -> Frames:
     """Frames at positions and unit quaternions (7, k)."""
     return Frames.of(rotations.to_matrix(poses[3:]), poses[:3])
 

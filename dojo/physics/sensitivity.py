@@ -126,7 +126,7 @@ def rates(model: Model, at: Solved) -> Rates:
             model,
             links[:, :nf],
             node.axes,
-            link_velocities(model, node, at.v),
+            _link_velocities(model, node, at.v),
             at.v,
             (_screw(node, k)[:, :nf], local.screws[k, ..., :nf]),
         )
@@ -281,7 +281,7 @@ def _impulse_rates(model: Model, at: Solved) -> tuple[Array, Array]:
     return by_q + joint_q, by_u
 
 
-def link_velocities(model: Model, node: Node, v: Array) -> Array:
+def _link_velocities(model: Model, node: Node, v: Array) -> Array:
     """World twists of all links at v, (6, nl)."""
     twists = link_twists(model, node.axes, v)
     return twists if node.twists is None else twists + node.twists
@@ -338,7 +338,7 @@ def _pull_rates(model: Model, at: Solved, local: _Local) -> tuple[Array, Array]:
     whole = whole + padded(sides, nc)
     approach = node.rows.speed(node.v)[:nc]
     by_gap, by_change = _nearness_rates(node.gap[:nc], h * approach)
-    twists, screws = link_velocities(model, node, node.v), (_screw(node, 0), local.screws[0])
+    twists, screws = _link_velocities(model, node, node.v), (_screw(node, 0), local.screws[0])
     normal = velocity_rate(model, links, node.axes, twists, node.v, screws)
     by_gap = by_gap * contract(node.axes.T, local.gap) * contact_moves(model, node.contacts)
     share = by_gap + h * by_change * normal
