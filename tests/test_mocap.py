@@ -305,3 +305,16 @@ def test_bad_poses_are_named(plate):
         dojo.rollout(plate, state, np.zeros((5, 0)), mocaps=np.zeros((3, 1, 7)))
     with pytest.raises(dojo.ModelError, match=r"no mocap body 'plat'. Did you mean 'plate'"):
         plate.mocap("plat")
+
+
+def test_a_paddle_strikes():
+    """A ball at rest leaves a paddle of speed 1 at 1 + e, Newton's law for relative velocities."""
+    model = dojo.load(
+        """<mujoco><option timestep="0.01" gravity="0 0 0"/><worldbody>
+        <body><freejoint/><geom size=".1" mass="1"/></body>
+        <body name="paddle" mocap="true" pos="-.3 0 0"><geom type="box" size=".05 .3 .3"/></body>
+        </worldbody></mujoco>""",
+        restitution=0.5,
+    )
+    states, _ = simulate(model, dojo.init(model), moving(model, [1.0, 0.0, 0.0], 30))
+    np.testing.assert_allclose(states.v[-1], [1.5, 0, 0, 0, 0, 0], atol=1e-2)
