@@ -72,26 +72,46 @@ def relative_error(ours, theirs):
     return np.max(np.abs(ours - theirs), initial=0.0) / max(np.max(np.abs(theirs), initial=0.0), 1)
 
 
+def unfused(path):
+    """MuJoCo's model with every link of a URDF, as ours: the order of its geoms is another one."""
+    if path.suffix != ".urdf":
+        return mujoco.MjModel.from_xml_path(str(path))
+    spec = mujoco.MjSpec.from_file(str(path))
+    spec.compiler.fusestatic = False
+    return spec.compile()
+
+
+def geom_frames(m, q):
+    """Of the geoms that we read, those of MuJoCo's model: positions and rotations."""
+    m.geom_sameframe[:] = 0  # exact, as in `stir`
+    d = mujoco.MjData(m)
+    d.qpos[:] = q
+    mujoco.mj_kinematics(m, d)
+    supported = [getattr(mujoco.mjtGeom, f"mjGEOM_{k.upper()}").value for k in get_args(GeomKind)]
+    read = np.isin(m.geom_type, supported)
+    return d.geom_xpos[read], d.geom_xmat[read].reshape(-1, 3, 3)
+
+
 def compare(path):
     m = mujoco.MjModel.from_xml_path(str(path))
+    links = unfused(path)
     # MuJoCo welds the root of a URDF to the world.
     root = "fixed" if path.suffix == ".urdf" else None
     model = dojo.load(path, ignore="all", root=root)
     assert (model.nq, model.nv) == (m.nq, m.nv)
     moving = np.flatnonzero(m.body_jntnum > 0)
     own_link = (m.body_jntadr + m.body_jntnum - 1)[moving]
-    supported = [getattr(mujoco.mjtGeom, f"mjGEOM_{k.upper()}").value for k in get_args(GeomKind)]
-    read = np.isin(m.geom_type, supported)
     rng = np.random.default_rng(0)
     for _ in range(STATES):
         d = stir(m, rng)
         body, geom, mass, bias = everything(model, jnp.array(d.qpos), jnp.array(d.qvel))
         expected_mass = full_mass_matrix(m, d)
+        geom_pos, geom_rot = geom_frames(links, d.qpos)
         checks = {
             "body position": (body.pos[own_link], d.xpos[moving]),
             "body rotation": (body.rot[own_link], d.xmat[moving].reshape(-1, 3, 3)),
-            "geom position": (geom.pos, d.geom_xpos[read]),
-            "geom rotation": (geom.rot, d.geom_xmat[read].reshape(-1, 3, 3)),
+            "geom position": (geom.pos, geom_pos),
+            "geom rotation": (geom.rot, geom_rot),
         }
         for name, (ours, theirs) in checks.items():
             assert relative_error(ours, theirs) < 1e-10, name

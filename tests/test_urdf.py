@@ -121,6 +121,15 @@ def test_an_inertia_that_is_not_a_number():
         dojo.load(arm(tip=INERTIAL.format(mass=2, i=("nan", 0.1, 0.1))))
 
 
+def test_inertias_of_links_without_mass_have_no_effect():
+    """Frames are written so: Bullet's Panda has two."""
+    frame = link("grasp", INERTIAL.format(mass=0, i=(0.1, 0.1, 0.1)))
+    parts = link("base", GOOD), link("hand", GOOD), joint("wrist", "base", "hand"), frame
+    model = dojo.load(robot(*parts, joint("mount", "hand", "grasp", "fixed")))
+    np.testing.assert_allclose(model.link_inertia[1], 0.1 * np.eye(3), atol=1e-15)
+    assert any("links without mass have no effect: grasp" in note for note in model.topology.notes)
+
+
 def test_rounded_inertias_are_none_of_the_user_s_business():
     model = dojo.load(arm(tip=INERTIAL.format(mass=2, i=(0.1, 0.2, 0.3 + 1e-8))))
     np.testing.assert_allclose(np.diag(model.link_inertia[1]), (0.1, 0.2, 0.3), rtol=1e-6)

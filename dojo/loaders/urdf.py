@@ -88,6 +88,7 @@ def prepared(text: str, folder: Path, name: str, asked: Asked, found: Findings) 
     _without_empty_shapes(robot, found)
     _materials_once(robot)
     _with_root(robot, asked.root, name, found)
+    _without_massless_inertias(robot, found)
     _checked_inertias(robot, asked.repair_inertia, name, found)
     assets = _with_meshes(robot, folder, name)
     motors = read_motors(robot, name) if asked.motors else ()
@@ -232,6 +233,22 @@ def _masses(robot: _Element) -> dict[str, float]:
         except ValueError:
             continue  # the compiler names the number
     return found
+
+
+def _without_massless_inertias(robot: _Element, found: Findings) -> None:
+    """Frames are often written as links without mass, with an inertia that no one means."""
+    massless = []
+    for link in robot.findall("link"):
+        element = link.find("inertial/inertia")
+        inertia = None if element is None else _inertia(element)
+        if element is None or inertia is None or not inertia.any():
+            continue
+        if _masses(robot).get(link.get("name", "")) == 0.0:
+            massless.append(link.get("name", ""))
+            for key in _MOMENTS:
+                element.set(key, "0")
+    if massless:
+        found.note(f"inertias of links without mass have no effect: {listing(massless)}")
 
 
 def _checked_inertias(robot: _Element, repair: bool, name: str, found: Findings) -> None:
