@@ -60,6 +60,7 @@ def test_what_does_not_couple_is_skipped():
     assert filled[1] > 70
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimized_alone")
 def test_many_bodies_move_as_with_whole_factors(monkeypatch):
     """Twenty-four balls on a floor and on each other; the iterations are the same."""

@@ -155,7 +155,7 @@ def test_of_what_was_taken_again_in_parts(speed, parts):
         np.testing.assert_allclose(jacobian, expected, atol=1e-9 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("restitution", [0.0, 0.5])
+@pytest.mark.parametrize("restitution", [0.0, pytest.param(0.5, marks=pytest.mark.slow)])
 def test_failures_are_raised_on_request(restitution):
     model = dojo.load(MODELS / "box.xml", restitution=restitution)
     options = dojo.SolverOptions(max_iterations=1, raise_on_failure=True)

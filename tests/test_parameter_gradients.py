@@ -190,7 +190,7 @@ def random_rates(scene, kappa):
 
 
 @needs_long_double
-@pytest.mark.parametrize("kappa", [1e-5, 1e-7, 1e-9])
+@pytest.mark.parametrize("kappa", [1e-5, pytest.param(1e-7, marks=pytest.mark.slow), 1e-9])
 def test_near_hard_contact(scene, regimes, extended_scene, kappa):
     """All inputs at once against differences in extended precision."""
     rates = random_rates(scene, kappa)

@@ -192,7 +192,9 @@ def test_a_spoilt_lane_leaves_the_others_as_they_were(model):
             np.testing.assert_array_equal(np.asarray(a)[others], np.asarray(b)[others])
 
 
-@pytest.mark.parametrize("name", ["box", "quadruped", "humanoid"])
+@pytest.mark.parametrize(
+    "name", ["box", "quadruped", pytest.param("humanoid", marks=pytest.mark.slow)]
+)
 def test_single_precision(name):
     """float32 at its default kappa follows float64 at the same kappa."""
     double = dojo.load(MODELS / f"{name}.xml", timestep=0.01)
@@ -233,6 +235,7 @@ def test_linearize_shapes_without_controls():
     assert b.shape == (12, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimized_alone")
 def test_what_begins_with_numbers_is_never_called_not_finite():
     """Violated limits, legs in the floor, servos at full range at h = 0.1 in float32: searches that

@@ -176,7 +176,10 @@ def test_astronaut_energy_swings_as_h_squared(measured):
     np.testing.assert_allclose(slopes, 2.0, atol=0.1)
 
 
-@pytest.mark.parametrize(("h", "published"), [(0.1, 7e-6), (0.02, 4e-7), (0.005, 1e-8)])
+@pytest.mark.parametrize(
+    ("h", "published"),
+    [(0.1, 7e-6), (0.02, 4e-7), pytest.param(0.005, 1e-8, marks=pytest.mark.slow)],
+)
 def test_astronaut_energy_over_100_s_is_within_the_published(h, published, measured):
     """Torques up to 0.05 N m, the amplitude of the paper's own script."""
     _, _, infos, energy = float_about(h, 0.05, 100.0)

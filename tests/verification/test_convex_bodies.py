@@ -70,10 +70,8 @@ PILES = {
 ALLOWED = {"ellipsoids": (0, 0), "meshes, boxes and rods": (4, 0), "cylinders": (12, 2)}
 
 
-LONG = [pytest.param(kind, marks=pytest.mark.slow) for kind in list(PILES)[1:]]
-
-
-@pytest.mark.parametrize("kind", ["ellipsoids", *LONG])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", PILES)
 def test_piles_are_solved_and_gain_no_energy(kind):
     """Sixteen piles of five, dropped from 0.15 to 1.15 m turned at random.
 

@@ -89,6 +89,7 @@ def lowest(q, radius, half):
     return q[..., 2] - half * axis - radius * np.sqrt(np.maximum(0, 1 - axis**2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("radius", "half"), [(0.15, 0.1), (0.1, 0.01)])
 def test_cylinders_landing_nearly_flat_make_no_energy(radius, half, measured):
     """240 landings at h = 0.001 to 0.02, turning at up to 18 rad/s.
