@@ -1,6 +1,7 @@
 """dojo: differentiable rigid-body simulation through hard contact."""
 
 from dojo import models as models
+from dojo.export.mjcf import save_mjcf as save_mjcf
 from dojo.inertial_parameters import inertial_parameters as inertial_parameters
 from dojo.inertial_parameters import with_inertial_parameters as with_inertial_parameters
 from dojo.linearize import linearize as linearize

@@ -20,6 +20,7 @@ ALLOWED = {
     "model": {"math"},
     "loaders": {"math", "model"},
     "models": {"math", "model", "loaders"},
+    "export": {"math", "model", "loaders"},
     "inertial_parameters": {"math", "model"},
     "physics": {"math", "model"},
     "step_problem": NUMERICS | {"solver"},

@@ -40,7 +40,7 @@ _CLOSED, _ROUND = {"sphere", "capsule", "box"}, {"sphere", "ellipsoid"}
 
 
 @dataclasses.dataclass(frozen=True)
-class _Pair:
+class Pair:
     """Two MuJoCo geoms that may touch; `explicit` is the row of its <pair>, or -1."""
 
     geom1: int
@@ -82,7 +82,7 @@ _Key = tuple[int, FeatureKind, bool]
 class _Row(NamedTuple):
     """An entry, and the pair that it comes from."""
 
-    pair: _Pair
+    pair: Pair
     entry: _Entry
 
 
@@ -94,7 +94,7 @@ def read_contacts(
     hulls = Hulls(geoms, found)
     left_out: list[str] = []
     bounds = m.geom_rbound[list(geoms.index)]
-    pairs = _without_overlaps(m, _candidate_pairs(m, found), geoms, found)
+    pairs = _without_overlaps(m, candidate_pairs(m), geoms, found)
     for pair in pairs:
         if pair.geom1 not in geoms.index or pair.geom2 not in geoms.index:
             continue
@@ -208,7 +208,7 @@ def _group(
     )
 
 
-def _candidate_pairs(m: mujoco.MjModel, found: Findings) -> list[_Pair]:
+def candidate_pairs(m: mujoco.MjModel) -> list[Pair]:
     """Geom pairs after MuJoCo's filters; explicit pairs win over dynamic ones."""
     if disabled(m, _DISABLE.mjDSBL_CONTACT) or disabled(m, _DISABLE.mjDSBL_CONSTRAINT):
         return []
@@ -216,12 +216,12 @@ def _candidate_pairs(m: mujoco.MjModel, found: Findings) -> list[_Pair]:
     for g1, g2 in _dynamic_pairs(m):
         p1, p2 = m.geom_priority[g1], m.geom_priority[g2]
         d1, d2 = int(m.geom_condim[g1]), int(m.geom_condim[g2])
-        pairs[(g1, g2)] = _Pair(g1, g2, max(d1, d2) if p1 == p2 else (d1 if p1 > p2 else d2), -1)
+        pairs[(g1, g2)] = Pair(g1, g2, max(d1, d2) if p1 == p2 else (d1 if p1 > p2 else d2), -1)
     for k in range(m.npair):
         g1, g2 = sorted((int(m.pair_geom1[k]), int(m.pair_geom2[k])))
         if all(_still(m, int(m.geom_bodyid[g])) for g in (g1, g2)):
             continue
-        pairs[(g1, g2)] = _Pair(g1, g2, int(m.pair_dim[k]), k)
+        pairs[(g1, g2)] = Pair(g1, g2, int(m.pair_dim[k]), k)
     return list(pairs.values())
 
 
@@ -259,8 +259,8 @@ def _still(m: mujoco.MjModel, body: int) -> bool:
 
 
 def _without_overlaps(
-    m: mujoco.MjModel, pairs: list[_Pair], geoms: Geoms, found: Findings
-) -> list[_Pair]:
+    m: mujoco.MjModel, pairs: list[Pair], geoms: Geoms, found: Findings
+) -> list[Pair]:
     """The pairs, without those of bodies that overlap from the start, if so asked."""
     data, ends = mujoco.MjData(m), np.zeros(6)
     mujoco.mj_kinematics(m, data)

@@ -1,7 +1,10 @@
 """Restitution of the geoms: what the caller asks for, or what a URDF file says.
 
-MJCF has none. URDF files write it as <link><contact><restitution value="0.5"/></contact></link>
-(a convention of Bullet), which MuJoCo's compiler drops.
+URDF files write it as <link><contact><restitution value="0.5"/></contact></link> (a convention of
+Bullet), which MuJoCo's compiler drops. MJCF has none; ours is a custom tuple of geoms:
+
+<custom><tuple name="restitution"> <element objtype="geom" objname="ball" prm="0.5"/> </tuple>
+</custom>
 """
 
 from collections.abc import Mapping
@@ -15,6 +18,9 @@ from dojo.loaders.names import body_name
 from dojo.loaders.urdf import is_urdf, parsed
 from dojo.model.errors import ModelError, close_matches
 
+# The tuple's name.
+CUSTOM = "restitution"
+
 Restitution = float | Mapping[str, float]
 
 
@@ -27,7 +33,7 @@ def read_restitution(
         ModelError: an unknown geom, or a value that is not a number.
     """
     if asked is None:
-        return _of_links(m, geoms, _urdf_links(text), found)
+        return _of_links(m, geoms, _urdf_links(text), found) + _of_tuple(m, geoms)
     if not isinstance(asked, Mapping):
         return np.full(len(geoms.names), _number("restitution", asked))
     for name in asked:
@@ -58,6 +64,22 @@ def _urdf_links(text: str) -> dict[str, float]:
         for name, tag in tags
         if tag is not None
     }
+
+
+def _of_tuple(m: mujoco.MjModel, geoms: Geoms) -> np.ndarray:
+    """What the file's own tuple gives, (ng,)."""
+    values = np.zeros(len(geoms.names))
+    at = mujoco.mj_name2id(m, mujoco.mjtObj.mjOBJ_TUPLE, CUSTOM)
+    if at < 0:
+        return values
+    entries = slice(m.tuple_adr[at], m.tuple_adr[at] + m.tuple_size[at])
+    of_geoms = m.tuple_objtype[entries] == int(mujoco.mjtObj.mjOBJ_GEOM)
+    for g, value in zip(
+        m.tuple_objid[entries][of_geoms], m.tuple_objprm[entries][of_geoms], strict=True
+    ):
+        if int(g) in geoms.index:
+            values[geoms.index[int(g)]] = value
+    return values
 
 
 def _of_links(
