@@ -131,9 +131,9 @@ def _jacobians(inputs: Inputs, problem: StepProblem, x: Point) -> tuple[Array, A
     at = Solved(node, problem.drive.input, inputs.wrench, trial, derivative, x.v, *impulses)
     rows, end = rates(model, at), arrival_rates(model, at)
     system = newton_system(problem, StepTangent(problem, derivative), x)
-    limits, pull = system.weights.normal[model.topology.nc :], node.tendons
-    by_q = add_limits(rows.balance_q, model, pull, rows.tendons_q, limits)
-    by_q = add_limits(by_q, model, pull, pull, -limits * rows.follows)
+    limits, pull = system.weights.normal[model.topology.nc :], node.spans
+    by_q = add_limits(rows.balance_q, model, pull, rows.spans_q, limits)
+    by_q = add_limits(by_q, model, pull, rows.spans, -limits * rows.follows)
     answer = mechanics.impulse_answer(node, rows.gap_q, rows.slip_q, system.weights)
     by_q = by_q + contract(node.rows.dense(model.nv), answer.T)
     balance = jnp.concatenate([by_q, rows.balance_v, rows.balance_u], axis=1)

@@ -59,7 +59,7 @@ class StepInfo:
         kappa: () the central-path parameter in force.
         contacts: the contact candidates.
         limit_impulse: (2 nlimit,) [N s or N m s], at the lower, then the upper limits of the
-            joints, likewise of the tendons.
+            joints, likewise of the tendons and ball joints.
         frictionloss_impulse: (nd,) [N s or N m s], dry friction on the dofs `topology.dry_dofs`.
         equality_impulse: (ne,) [N s or N m s], of the equality constraints' rows: on the first
             frame of each joined pair along the axes of the second, three by three components (all

@@ -44,7 +44,7 @@ class RestitutionProblem(StepProblem):
             blocks=spatial_inertia(model, trial.frames).full(),
             axes=trial.axes,
             gap=_approach_rows(model, node.rows),
-            tendons=node.tendons,
+            spans=node.spans,
             equality=model.timestep * node.bonds.rows,
         )
         acts = strikes.acts.astype(model.dtype)

@@ -135,7 +135,6 @@ def actuator(text):
 TENDON = '<tendon><fixed name="cable" {0}><joint joint="hinge" coef="1"/></fixed></tendon>'
 STRING = """<tendon><spatial name="string" {0}><site site="tip"/><site site="nail"/></spatial>
   </tendon>"""
-BALL_JOINT = '<body><joint name="{0}" type="ball" range="0 1"/><geom size=".1"/></body>'
 NAILED = """<site name="nail" pos="0 0 2"/><body name="arm"><joint name="hinge"/><geom size=".1"/>
   <site name="tip" pos=".1 0 0"/></body>"""
 
@@ -152,7 +151,6 @@ UNSUPPORTED = {
     ),
     "tendon friction": (hinged(TENDON.format('frictionloss="1"')), "tendon", "cable"),
     "tendon armature": (hinged(TENDON.format('armature="1"')), "tendon", "cable"),
-    "ball limit": (mjcf(BALL_JOINT.format("shoulder")), "ball limit", "shoulder"),
     "muscle": (actuator('<muscle name="a" joint="hinge"/>'), "actuator", r"a \(muscle dynamics"),
     "reference site": (
         mjcf(NAILED, '<actuator><motor name="a" site="tip" refsite="nail"/></actuator>'),
@@ -169,8 +167,14 @@ UNSUPPORTED = {
         "actuator",
         r"a \(in the parent's frame of a free or ball joint\)",
     ),
-    "density": (hinged(option='<option density="1.2"/>'), "fluid", "density 1.2"),
-    "viscosity": (hinged(option='<option viscosity=".1"/>'), "fluid", "viscosity 0.1"),
+    "ellipsoids in a medium": (
+        mjcf(
+            '<body><freejoint/><geom name="fin" size=".1" fluidshape="ellipsoid"/></body>',
+            option='<option density="1.2"/>',
+        ),
+        "fluid",
+        "fluidshape='ellipsoid' of geoms fin",
+    ),
     "contact override": (
         mjcf(
             FLOOR + BALL,
@@ -193,12 +197,12 @@ def test_an_unsupported_feature_is_refused_by_name(xml, feature, detail):
 
 
 def test_every_feature_is_reported_at_once():
-    xml = hinged(TENDON.format('armature="1"'), option='<option density="1"/>')
-    with pytest.raises(dojo.UnsupportedFeature, match=r"ignore=\['fluid', 'tendon'\]"):
+    xml = hinged(TENDON.format('armature="1"'), joint='damping="1 2"')
+    with pytest.raises(dojo.UnsupportedFeature, match=r"ignore=\['polynomial', 'tendon'\]"):
         dojo.load(xml)
     with pytest.raises(dojo.UnsupportedFeature, match=r"ignore=\['tendon'\]"):
-        dojo.load(xml, ignore="fluid")
-    assert dojo.load(xml, ignore=["tendon", "fluid"]).nv == 1
+        dojo.load(xml, ignore="polynomial")
+    assert dojo.load(xml, ignore=["tendon", "polynomial"]).nv == 1
     assert dojo.load(xml, ignore="all").nv == 1
 
 

@@ -7,9 +7,9 @@ from paths import MODELS
 
 from dojo.cli.main import main
 
-IN_AIR = """<mujoco><option density="1.2"/><worldbody>
-  <body name="one"><joint/><geom size=".1" contype="0" conaffinity="0"/></body>
-</worldbody></mujoco>"""
+MUSCLE = """<mujoco><worldbody>
+  <body name="one"><joint name="a"/><geom size=".1" contype="0" conaffinity="0"/></body>
+</worldbody><actuator><muscle joint="a"/></actuator></mujoco>"""
 
 
 @pytest.fixture(autouse=True)
@@ -68,12 +68,12 @@ def test_the_root_of_a_urdf(capsys):
 
 def test_unsupported_features_are_named(tmp_path, capsys):
     file = tmp_path / "two.xml"
-    file.write_text(IN_AIR)
+    file.write_text(MUSCLE)
     assert main(["simulate", str(file)]) == 2
-    assert "fluid" in capsys.readouterr().err
+    assert "muscle" in capsys.readouterr().err
     assert main(["inspect", str(file)]) == 1
     assert "Not supported" in capsys.readouterr().out
-    assert main(["inspect", str(file), "--ignore", "fluid"]) == 0
+    assert main(["inspect", str(file), "--ignore", "actuator"]) == 0
     assert "ignored on request" in capsys.readouterr().out
 
 

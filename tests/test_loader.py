@@ -517,8 +517,8 @@ def test_a_plain_model_has_no_note_of_an_approximation():
 
 
 def test_what_is_ignored_on_request_is_noted():
-    model = dojo.load(hinged(option='<option density="1"/>'), ignore="fluid")
-    assert "ignored on request, fluid: density 1, viscosity 0" in model.topology.notes
+    model = dojo.load(hinged(joint='damping="1 2"'), ignore="polynomial")
+    assert "ignored on request, polynomial: dof_dampingpoly" in model.topology.notes
 
 
 def test_a_hull_with_many_corners_is_reduced_and_the_loss_is_noted():

@@ -111,6 +111,9 @@ def _joint(document: Document, i: int, element: Element) -> None:
     kind, scalar = t.joint_kind[i], t.joint_kind[i] in ("hinge", "slide")
     dofs, places = slice(*t.v_start[i : i + 2]), slice(*t.q_start[i : i + 2])
     limit, force = _row(t.limited, i), _row(t.force_limited_joints, i)
+    span: Any = None if limit is None else model.joint_range[limit]
+    if kind == "ball" and (ball := _row(t.limited_balls, i)) is not None:
+        span = [0.0, model.ball_range[ball]]
     spring = np.asarray(model.spring_ref)[places]
     stiff = bool(np.any(model.joint_stiffness[i]))
     if stiff and not scalar and not np.array_equal(spring, np.asarray(model.q_rest)[places]):
@@ -128,8 +131,8 @@ def _joint(document: Document, i: int, element: Element) -> None:
         ref=model.joint_ref[i] if scalar else None,
         stiffness=model.joint_stiffness[i] if stiff else None,
         springref=spring if scalar and stiff else None,
-        limited=True if limit is not None else None,
-        range=None if limit is None else model.joint_range[limit],
+        limited=True if span is not None else None,
+        range=span,
         actuatorfrclimited=True if force is not None else None,
         actuatorfrcrange=None if force is None else model.joint_force_range[force],
         **{

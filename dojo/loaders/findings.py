@@ -10,12 +10,11 @@ FEATURES = {
     "initial overlap": "on request: pairs of bodies that overlap where the file puts them",
     "equality": "equality constraints of spatial tendons, of flexes, within a rigid body",
     "tendon": "paths inside a sphere or cylinder; friction, armature, force limits, polynomials",
-    "ball limit": "limits on ball joints",
     "actuator": "muscles and other activation dynamics, cranks, reference sites, adhesion, "
     "armature, damping, delays",
     "actuator gravcomp": "gravity compensation that counts as force of a limited joint",
     "mocap": "joints below mocap bodies, planes on them",
-    "fluid": "drag and lift of a medium (density, viscosity, wind)",
+    "fluid": "a medium that acts on geoms as ellipsoids (fluidshape)",
     "flex": "deformable bodies",
     "plugin": "engine plugins",
     "collider": "signed distance fields that collide",

@@ -13,10 +13,11 @@ from dojo.loaders.contacts import read_contacts
 from dojo.loaders.decomposition import Decompose, decomposed
 from dojo.loaders.equality import read_equalities
 from dojo.loaders.findings import Findings, normalize_ignore
+from dojo.loaders.fluid import read_fluid
 from dojo.loaders.frames import read_frames
 from dojo.loaders.geoms import read_geoms
+from dojo.loaders.limits import read_limits
 from dojo.loaders.links import check_mass_matrix, read_links
-from dojo.loaders.ranges import within_margins
 from dojo.loaders.restitution import Restitution, read_restitution
 from dojo.loaders.scene import Part, read_scene
 from dojo.loaders.sensors import read_sensors
@@ -27,8 +28,6 @@ from dojo.loaders.urdf import Asked, Root
 from dojo.model.errors import ModelError
 from dojo.model.model import Model, check_values
 from dojo.model.topology import Keyframe, Topology
-
-_SCALAR = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
 
 
 def load(
@@ -85,30 +84,33 @@ def load(
     equalities, equality_parameters = read_equalities(m, links, found)
     tendons = read_tendons(m, links, geoms, name, found)
     actuators = read_actuators(m, links, tendons, found)
+    fluid = read_fluid(m, links, found)
     frame_names, frame_link, frame_parameters = read_frames(m, links)
     sensors = read_sensors(m, links, geoms, tendons, actuators, found)
     budget = _budget(contact_budget, len(links.kinds))
     contacts, hulls, contact_parameters = read_contacts(m, geoms, budget, found)
     bounce = read_restitution(m, geoms, text, restitution, found)
     found.raise_if_unsupported(name)
-    limited, force_limited, ranges = _limits(m, name)
+    limits = read_limits(m, name)
     dry_dofs = np.flatnonzero(links.parameters["dof_frictionloss"])
     topology = Topology(
         parent=links.parent,
         joint_kind=links.kinds,
         link_names=links.link_names,
         joint_names=links.joint_names,
-        limited=limited,
-        force_limited_joints=force_limited,
+        limited=limits.joints,
+        force_limited_joints=limits.force_limited,
         dry_dofs=dry_dofs,
         equalities=equalities,
         tendon_names=tendons.names,
         limited_tendons=tendons.limited,
+        limited_balls=limits.balls,
         tendon_paths=tendons.paths,
         tendon_dofs=tendons.dofs,
         actuators=actuators.table,
         actuator_names=actuators.names,
         activations=actuators.activations,
+        fluid_link=fluid.link,
         frame_names=frame_names,
         frame_link=frame_link,
         sensors=sensors.table,
@@ -139,10 +141,11 @@ def load(
         **tendons.parameters,
         **actuators.parameters,
         **contact_parameters,
+        **fluid.parameters,
         **frame_parameters,
         **sensors.parameters,
         "geom_restitution": bounce,
-        **ranges,
+        **limits.parameters,
     }
     return _model(topology, parameters, dtype)
 
@@ -195,26 +198,6 @@ def _model(topology: Topology, parameters: dict[str, Any], dtype: DTypeLike | No
             raise ModelError(f"{topology.source}: {error}") from None
     arrays = {name: jnp.asarray(np.asarray(values), kind) for name, values in parameters.items()}
     return Model(topology=topology, **arrays)
-
-
-def _limits(m: mujoco.MjModel, name: str) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    scalar = np.isin(m.jnt_type, _SCALAR)
-    bits = mujoco.mjtDisableBit
-    active = not (disabled(m, bits.mjDSBL_LIMIT) or disabled(m, bits.mjDSBL_CONSTRAINT))
-    limited = np.flatnonzero(m.jnt_limited.astype(bool) & scalar & active)
-    # Efforts without end are none.
-    ends = np.isfinite(m.jnt_actfrcrange).all(axis=1)
-    force = np.flatnonzero(m.jnt_actfrclimited.astype(bool) & scalar & ends)
-    names = [f"joint {m.joint(joint).name}" for joint in limited]
-    ranges = within_margins(m.jnt_range[limited], m.jnt_margin[limited], names, name)
-    return (
-        limited,
-        force,
-        {
-            "joint_range": ranges,
-            "joint_force_range": m.jnt_actfrcrange[force].copy(),
-        },
-    )
 
 
 def _keyframes(m: mujoco.MjModel, actuators: ReadActuators) -> tuple[Keyframe, ...]:

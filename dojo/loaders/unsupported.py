@@ -22,13 +22,6 @@ def find_unsupported(m: mujoco.MjModel, found: Findings) -> None:
 
 
 def _joints(m: mujoco.MjModel, found: Findings) -> None:
-    ball = [
-        joint_name(m, j)
-        for j in range(m.njnt)
-        if m.jnt_limited[j] and int(m.jnt_type[j]) == int(mujoco.mjtJoint.mjJNT_BALL)
-    ]
-    if ball and not disabled(m, _DISABLE.mjDSBL_LIMIT):
-        found.refuse("ball limit", listing(ball))
     # Elsewhere it makes no difference but in MuJoCo's account of forces.
     carried = [
         joint_name(m, int(j)) for j in np.flatnonzero(m.jnt_actgravcomp & m.jnt_actfrclimited)
@@ -42,8 +35,6 @@ def _joints(m: mujoco.MjModel, found: Findings) -> None:
 
 
 def _bodies(m: mujoco.MjModel, found: Findings) -> None:
-    if m.opt.density or m.opt.viscosity:
-        found.refuse("fluid", f"density {m.opt.density:g}, viscosity {m.opt.viscosity:g}")
     if m.nflex:
         found.refuse("flex", f"{m.nflex} flexes")
     if m.nplugin:

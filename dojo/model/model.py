@@ -45,6 +45,7 @@ class Model:
     joint_anchor: Array  # (nl, 3) [m] hinge and ball centre, link frame
     joint_ref: Array  # (nl,) [rad or m] value of q at rest, hinge and slide
     joint_range: Array  # (k, 2) [rad or m], see topology.limited
+    ball_range: Array  # (k,) [rad] largest angle, see topology.limited_balls
     joint_force_range: Array  # (k, 2) [N m or N], see topology.force_limited_joints
     joint_stiffness: Array  # (nl,) [N m/rad or N/m]
     spring_ref: Array  # (nq,) configuration of the relaxed springs
@@ -88,6 +89,13 @@ class Model:
     # Of actuators with a memory, see topology.activations.
     activation_timeconst: Array  # (na,) [s] of filters
     activation_range: Array  # (na, 2), zero where unlimited
+    # The medium that bodies move in, each a box to it, see topology.fluid_link; its drag.
+    fluid_density: Array  # () [kg/m3]
+    fluid_viscosity: Array  # () [Pa s]
+    fluid_wind: Array  # (3,) [m/s], world
+    fluid_box: Array  # (k, 3) [m] sides
+    fluid_pos: Array  # (k, 3) [m] centre in the link
+    fluid_quat: Array  # (k, 4)
     # Of the named frames, see topology.frame_names.
     frame_pos: Array  # (nf, 3) [m] in the link (or world) frame
     frame_quat: Array  # (nf, 4)
@@ -225,7 +233,7 @@ def parameter_names() -> tuple[str, ...]:
     return tuple(f.name for f in dataclasses.fields(Model) if f.name != "topology")
 
 
-_POSITIVE = ("timestep",)
+_POSITIVE = ("timestep", "ball_range")
 _NOT_NEGATIVE = (
     "link_mass",
     "geom_size",
@@ -238,6 +246,9 @@ _NOT_NEGATIVE = (
     "tendon_stiffness",
     "tendon_damping",
     "activation_timeconst",
+    "fluid_density",
+    "fluid_viscosity",
+    "fluid_box",
 )
 _SHARE = ("geom_restitution",)
 _WITH_MARGINS = 'Give a geom that collides a margin in the file, e.g. <geom margin="1e-3"/>.'

@@ -23,7 +23,7 @@ from dojo.model.model import Model, check_values, parameter_names
 from dojo.model.topology import Topology
 
 # Raised whenever a file of before can no longer be read.
-FORMAT = 1
+FORMAT = 2
 _DESCRIPTION = "description"
 # What reading a damaged archive may raise.
 _DAMAGED = (

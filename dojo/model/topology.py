@@ -219,11 +219,13 @@ class Topology(ContentHashed):
     equalities: Equalities
     tendon_names: tuple[str, ...]
     limited_tendons: np.ndarray  # (ntlimit,) tendons with limits
+    limited_balls: np.ndarray  # (k,) ball joints with limits
     tendon_paths: TendonPaths
     tendon_dofs: np.ndarray  # (nt, nv) bool, the degrees of freedom of each tendon
     actuators: Actuators
     actuator_names: tuple[str, ...]
     activations: Activations
+    fluid_link: np.ndarray  # (k,) links of the bodies that feel the medium
     frame_names: tuple[str, ...]  # of bodies, then of sites
     frame_link: np.ndarray  # (nf,) links that carry them, -1 the world
     sensors: tuple[Sensor, ...]
@@ -262,7 +264,12 @@ class Topology(ContentHashed):
     @property
     def nlimit(self) -> int:
         """Number of limited joints and tendons."""
-        return len(self.limited) + len(self.limited_tendons)
+        return len(self.limited) + self.nspan
+
+    @property
+    def nspan(self) -> int:
+        """Number of limited tendons and ball joints."""
+        return len(self.limited_tendons) + len(self.limited_balls)
 
     @property
     def nc(self) -> int:

@@ -1,4 +1,4 @@
-"""Forces of a step: gravity, springs, dampers, actuators, external wrenches.
+"""Forces of a step: gravity, springs, dampers, actuators, a medium, external wrenches.
 
 All but the momentum terms enter the balance as an impulse linear in v.
 Potentials are taken at q_k (symplectic), damping and servo terms at the end of the step
@@ -18,6 +18,7 @@ from dojo.math.vectors import add_diagonal, at_least, contract, cross, dot
 from dojo.model.layout import assemble, layout, take
 from dojo.model.model import Model
 from dojo.model.topology import Topology
+from dojo.physics.fluid import drag
 from dojo.physics.inertia import link_inertia
 from dojo.physics.kinematics import Frames
 from dojo.physics.tendons import tendon_lengths, tendon_rates
@@ -32,7 +33,7 @@ class Impulse(NamedTuple):
 
     constant: Array  # (nv,)
     drag: Array  # (nv,)
-    rows: Array  # (k, nv) of tendons, and of actuators on more than one degree of freedom
+    rows: Array  # (k, nv) of tendons, actuators on more than one degree of freedom, boxes in fluid
     resistance: Array  # (k,)
 
     def resisted(self, v: Array) -> Array:
@@ -66,21 +67,24 @@ def external_impulse(model: Model, center: Array, wrench: Array | None) -> Array
 def joint_impulse(
     model: Model, q: Array, v: Array, u: Array, inertia: Array, frames: Frames, axes: Array
 ) -> Impulse:
-    """Springs, dampers and actuators, of joints and tendons.
+    """Springs, dampers and actuators, of joints and tendons, and the drag of a medium.
 
     `inertia` (nv,) is the diagonal of the mass matrix; frames and motion axes are those at q.
     """
-    constant, drag = _passive(model, q, inertia)
+    constant, damped = _passive(model, q, inertia)
     tendons = tendon_rates(model, frames, axes)
     wide = wide_rows(model, tendons, frames, axes)
     pull = _actuated(model, v, u, inertia, lengths(model, q, frames), wide)
     spring, spring_drag = _tendon_springs(model, tendons, q, frames, inertia)
-    rows = jnp.concatenate([tendons, pull.rows])
+    medium = drag(model, frames, axes, v)
+    felt = model.timestep * medium.resistance
+    rows = jnp.concatenate([tendons, pull.rows, medium.rows])
     constant = constant + pull.constant
     if len(rows):
-        constant = constant + contract(jnp.concatenate([spring, pull.along]), rows)
-    resistance = jnp.concatenate([spring_drag, pull.resistance])
-    return Impulse(constant, drag + pull.drag, rows, resistance)
+        along = jnp.concatenate([spring, pull.along, felt * medium.wind])
+        constant = constant + contract(along, rows)
+    resistance = jnp.concatenate([spring_drag, pull.resistance, felt])
+    return Impulse(constant, damped + pull.drag, rows, resistance)
 
 
 def _passive(model: Model, q: Array, inertia: Array) -> tuple[Array, Array]:

@@ -63,7 +63,8 @@ from dojo.physics.limits import (
     limit_gap,
     limit_impulse,
     limit_rate,
-    tendon_rows,
+    span_pull,
+    span_rows,
 )
 
 # Contact impulses, kappa / gap on the central path, fade to zero between these distances [m], so
@@ -92,7 +93,7 @@ class Node(NamedTuple):
     rows: ContactRows  # of contacts: normal, then each component of friction
     weight: Array  # (nc,) 1 near, 0 far away: share of the contact impulses that acts
     gap: Array  # (nc + 2 nlimit,) contact gaps, then limit distances
-    tendons: Array  # (ntlimit, nv) rates of the limited tendons
+    spans: Array  # (nspan, nv) what impulses at the limits of tendons and balls act along
     bonds: Bonds  # equality constraints
     multiplier: Array  # (ne,) their impulses in the unhindered step
     remains: Array  # (ne,) violation asked for: 0, or what recovery leaves
@@ -158,7 +159,7 @@ def prepare(
         rows=rows,
         weight=nearness(now.gap, model.timestep * approach),
         gap=gap,
-        tendons=tendon_rows(model, frames, axes),
+        spans=span_pull(model, q, v, frames, axes),
         bonds=held,
         multiplier=multiplier,
         remains=remains,
@@ -234,7 +235,7 @@ def _weight(node: Node, d: int) -> Array:
 
 def bounds_impulse(model: Model, node: Node, limits: Array, dry: Array) -> Array:
     """Impulses of limits (2 nlimit,) and dry friction (nd,) on their joints, (nv,)."""
-    return limit_impulse(model, node.tendons, limits) + on_dofs(model, dry)
+    return limit_impulse(model, node.spans, limits) + on_dofs(model, dry)
 
 
 def gaps(model: Model, node: Node, trial: Trial) -> Array:
@@ -264,7 +265,7 @@ class Derivative(NamedTuple):
     blocks: Array  # (6, 6, nl) d link momentum / d twist of the end pose, times h
     axes: Array  # (6, nv) twist of the end poses per unit of v, divided by h
     gap: ContactRows  # (nc) d contact gap / d v
-    tendons: Array  # (ntlimit, nv) d length / d v, divided by h
+    spans: Array  # (nspan, nv) d span / d v, divided by h
     equality: Array  # (ne, nv) d violation / d v
 
 
@@ -276,13 +277,13 @@ def differentiate(model: Model, node: Node, trial: Trial, v: Array) -> Derivativ
     gap = contact_rows(model, node.contacts, screw, axes)
     equality = model.timestep * equality_rates(model, trial.frames, axes, trial.q)
     gap = gap._replace(values=model.timestep * gap.values)
-    tendons = tendon_rows(model, trial.frames, axes)
-    return Derivative(blocks.full(), axes, gap, tendons, equality)
+    spans = span_rows(model, trial.q, trial.frames, axes)
+    return Derivative(blocks.full(), axes, gap, spans, equality)
 
 
 def rates(model: Model, node: Node, d: Derivative, dv: Array) -> tuple[Array, Array]:
     """Derivatives of `gaps` (nc + 2 nlimit,) and `slip` (d, nf + nd) along dv."""
-    limits = model.timestep * limit_rate(model, d.tendons, dv)
+    limits = model.timestep * limit_rate(model, d.spans, dv)
     slips = _slip(model, node, node.rows.along(dv), dv)
     return jnp.concatenate([d.gap.along(dv), limits]), slips
 
@@ -301,7 +302,7 @@ def condensed(
     contacts = node.rows.products(answer, model)
     dry = on_dofs(model, tangent[0, 0, coupling.shape[1] :])
     matrix = add_diagonal(free_response(model, node, d) + contacts, dry)
-    return add_limits(matrix, model, node.tendons, d.tendons, model.timestep * normal[nc:])
+    return add_limits(matrix, model, node.spans, d.spans, model.timestep * normal[nc:])
 
 
 def impulse_answer(

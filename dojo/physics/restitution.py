@@ -33,7 +33,7 @@ from dojo.physics.collision import Candidates, contact_geoms, contact_points, fr
 from dojo.physics.equality import bonds, solve_bound
 from dojo.physics.forces import Impulse
 from dojo.physics.inertia import mass_matrix_at, solve_mass
-from dojo.physics.limits import limit_table, tendon_rows
+from dojo.physics.limits import limit_table, span_rows
 from dojo.physics.mechanics import Node, Trial
 
 
@@ -79,7 +79,7 @@ def arrival(model: Model, node: Node, trial: Trial) -> Node:
         rows=mechanics.rows_at(model, contacts, point, trial.axes, twists),
         weight=jnp.ones_like(node.weight),
         gap=jnp.concatenate([trial.touch.gap, node.gap[len(trial.touch.gap) :]]),
-        tendons=tendon_rows(model, trial.frames, trial.axes),
+        spans=span_rows(model, trial.q, trial.frames, trial.axes),
     )
 
 
@@ -99,8 +99,8 @@ def effective_mass(model: Model, at: Node) -> Array:
     """What resists each row, 1 / (n M^-1 n^T): (nc + 2 nlimit,) [kg or kg m2]."""
     limits = eye(model.dtype, model.nv)[:, limit_table(model).dof]
     contacts = at.rows.dense(model.nv)[:, : model.topology.nc]
-    tendons = at.tendons.T
-    work = jnp.concatenate([contacts, limits, limits, tendons, tendons], axis=1)
+    spans = at.spans.T
+    work = jnp.concatenate([contacts, limits, limits, spans, spans], axis=1)
     # Not by a solve for all rows: its derivatives take as many again for each tangent.
     inverse = inverse_positive(at.mass)
     if model.topology.ne:
@@ -171,7 +171,8 @@ def _mechanisms(topology: Topology) -> tuple[np.ndarray, np.ndarray]:
             number[number == number[b]] = number[a]
     spans = [topology.dof_link[row] for row in topology.tendon_dofs[topology.limited_tendons]]
     tendons = np.array([span[0] if len(span) else WORLD for span in spans], dtype=int)
-    limits = np.concatenate([np.tile(topology.limited, 2), np.tile(tendons, 2)])
+    lengths = np.concatenate([tendons, topology.limited_balls])
+    limits = np.concatenate([np.tile(topology.limited, 2), np.tile(lengths, 2)])
     return number[topology.geom_link], number[limits]
 
 

@@ -53,7 +53,7 @@ from dojo.physics.kinematics import (
     local_maps,
     motion_axes,
 )
-from dojo.physics.limits import tendon_rows
+from dojo.physics.limits import span_pull, span_rows
 from dojo.physics.mechanics import (
     RECOVERY_SPEED,
     Derivative,
@@ -94,7 +94,8 @@ class Rates(NamedTuple):
     balance_u: Array  # (nv, nu) by what drives the actuators
     gap_q: Array  # (nv, nc) transposed: the contact gaps
     slip_q: Array  # (nv, d, nf) likewise
-    tendons_q: Array  # (ntlimit, nv) of the lengths of limited tendons at the end
+    spans_q: Array  # (nspan, nv) of the limited spans at the end
+    spans: Array  # (nspan, nv) of the limited spans at the start
     follows: Array  # (2 nlimit,) 1 where what a limit asks for follows its distance at the start
     equality_q: Array  # (ne, nv)
 
@@ -133,18 +134,20 @@ def rates(model: Model, at: Solved) -> Rates:
         for k in range(1, 1 + len(at.b))
     ]
     pulled_q, pulled_v = _pull_rates(model, at, local)
-    impulse_q, impulse_u = _impulse_rates(model, at)
+    impulse_q, impulse_v, impulse_u = _impulse_rates(model, at)
     inertia = spatial_inertia(model, node.frames).full()
     momentum = momentum_rate(model, node.axes, inertia, node.v)
     held_q, equality_q = _equality_rates(model, at)
-    bound_q = held_q + _tendon_pull_rate(model, at)
+    span_q, span_v = _span_pull_rates(model, at)
+    bound_q = held_q + span_q
     return Rates(
         balance_q=_flow_rate(model, at, carried) - momentum - impulse_q - pulled_q - bound_q,
-        balance_v=-node.mass - pulled_v,
+        balance_v=-node.mass - pulled_v - impulse_v - span_v,
         balance_u=-impulse_u,
         gap_q=(start + end) * moves,
         slip_q=jnp.stack(sides, axis=1),
-        tendons_q=tendon_rows(model, trial.frames, carried),
+        spans_q=span_rows(model, trial.q, trial.frames, carried),
+        spans=span_rows(model, node.q, node.frames, node.axes),
         follows=follows[nc:],
         equality_q=equality_q,
     )
@@ -201,19 +204,23 @@ def _equality_rates(model: Model, at: Solved) -> tuple[Array, Array]:
     return pulled, end - contract(follows, held.rows)
 
 
-def _tendon_pull_rate(model: Model, at: Solved) -> Array:
-    """Rate by q_k of what the limits of tendons pull with, (nv, nv)."""
-    if not len(at.node.tendons) or not len(model.topology.tendon_paths):
-        return jnp.zeros((), model.dtype)
-    low, high = at.gamma[-2 * len(at.node.tendons) :].reshape(2, -1)
+def _span_pull_rates(model: Model, at: Solved) -> tuple[Array, Array]:
+    """Rates of what the limits of spans pull with, by q_k and by v_k: (nv, nv) each."""
+    t, node = model.topology, at.node
+    paths = len(t.limited_tendons) and len(t.tendon_paths)
+    if not paths and not len(t.limited_balls):
+        return jnp.zeros((), model.dtype), jnp.zeros((), model.dtype)
+    low, high = at.gamma[-2 * t.nspan :].reshape(2, -1)
 
-    def pulled(dq: Array) -> Array:
-        moved = displace(model, at.node.q, dq)
-        frames = link_frames(model, at.node.maps, moved)
-        rows = tendon_rows(model, frames, motion_axes(model, at.node.maps, frames))
-        return contract(low - high, rows)
+    def pulled(dq: Array, v: Array) -> Array:
+        q, frames, axes = displace(model, node.q, dq), node.frames, node.axes
+        if paths:
+            frames = link_frames(model, node.maps, q)
+            axes = motion_axes(model, node.maps, frames)
+        return contract(low - high, span_pull(model, q, v, frames, axes))
 
-    return jax.jacfwd(pulled)(jnp.zeros_like(at.v))
+    by_q, by_v = jax.jacfwd(pulled, argnums=(0, 1))(jnp.zeros_like(at.v), node.v)
+    return by_q, by_v
 
 
 def _bond_rates(
@@ -257,9 +264,9 @@ def _flow_rate(model: Model, at: Solved, carried: Array) -> Array:
     return rate + joint_space(model, end, axes, carried)
 
 
-def _impulse_rates(model: Model, at: Solved) -> tuple[Array, Array]:
-    """Rates of the forces' impulse by q_k (nv, nv) and by u (nv, nu)."""
-    node = at.node
+def _impulse_rates(model: Model, at: Solved) -> tuple[Array, Array, Array]:
+    """Rates of the forces' impulse by q_k and v_k (nv, nv) and by u (nv, nu)."""
+    node, t = at.node, model.topology
     center = centers_of_mass(model, node.frames)
     external = external_impulse(model, center, at.wrench)
     arm = skew(external[3:])
@@ -269,16 +276,21 @@ def _impulse_rates(model: Model, at: Solved) -> tuple[Array, Array]:
     blocks = jnp.concatenate([upper, jnp.concatenate([zero, zero], axis=1)])
     by_q = joint_forces_rate(model, node.axes, external, blocks)
 
-    def at_joints(dq: Array, u: Array) -> Array:
+    def at_joints(dq: Array, u: Array, v: Array) -> Array:
         q, frames, axes = displace(model, node.q, dq), node.frames, node.axes
-        if len(transmissions(model.topology).site) or len(model.topology.tendon_paths):
+        if len(transmissions(t).site) or len(t.tendon_paths) or len(t.fluid_link):
             frames = link_frames(model, node.maps, q)
             axes = motion_axes(model, node.maps, frames)
-        impulse = joint_impulse(model, q, node.v, u, diagonal(node.mass), frames, axes)
+        impulse = joint_impulse(model, q, v, u, diagonal(node.mass), frames, axes)
         return impulse.constant - impulse.resisted(at.v)
 
-    joint_q, by_u = jax.jacfwd(at_joints, argnums=(0, 1))(jnp.zeros_like(node.v), at.u)
-    return by_q + joint_q, by_u
+    here = jnp.zeros_like(at.v), at.u, node.v
+    joint_q, by_u = jax.jacfwd(at_joints, argnums=(0, 1))(*here)
+    by_v = jnp.zeros((), model.dtype)
+    # A medium, and what joints leave of wide actuators at their limits; others do not answer v_k.
+    if len(t.fluid_link) or (len(t.force_limited_joints) and len(transmissions(t).wide)):
+        by_v = jax.jacfwd(at_joints, argnums=2)(*here)
+    return by_q + joint_q, by_v, by_u
 
 
 def _link_velocities(model: Model, node: Node, v: Array) -> Array:
