@@ -14,6 +14,7 @@ G = 9.81
 # Codegen dominates; most of these simulations are short.
 FAST_COMPILE = {"xla_backend_optimization_level": 0}
 rollout = jax.jit(dojo.rollout, compiler_options=FAST_COMPILE)
+step = jax.jit(dojo.step, compiler_options=FAST_COMPILE)
 energy = jax.jit(dojo.energy)
 mass_matrix = jax.jit(dojo.mass_matrix)
 
@@ -32,6 +33,12 @@ def run(model, state, seconds, u=None, options=None):
 def energies(model, states):
     """Kinetic and potential energy [J] of a trajectory."""
     return jax.vmap(lambda q, v: dojo.energy(model, dojo.State(q, v)))(states.q, states.v)
+
+
+@jax.jit
+def momenta(model, states):
+    """Linear and angular momentum of a trajectory [kg m/s, kg m2/s]."""
+    return jax.vmap(lambda q, v: dojo.momentum(model, dojo.State(q, v)))(states.q, states.v)
 
 
 def crossings(x, h):
@@ -245,3 +252,90 @@ def test_the_t_handle_flips_with_its_period():
     turn = Rotation.from_quat(states.q[:, [4, 5, 6, 3]])
     momentum = turn.apply(inertia * states.v[:, 3:])
     assert np.abs(momentum - momentum[0]).max() < 1e-10 * np.linalg.norm(momentum[0])
+
+
+def hop(state, wanted):
+    """Raibert's three parts: hip torque and leg force, for a wanted speed [m/s].
+
+    The leg pushes as it extends. On the ground the hip levels the body. In the air it puts the
+    foot where the body will be in the middle of a stance of 0.35 s, further if it is too fast.
+    """
+    _, _, pitch, hip, leg = np.asarray(state.q)
+    speed, _, pitch_rate, hip_rate, leg_rate = np.asarray(state.v)
+    if leg < -0.003:  # its spring is compressed: on the ground
+        return [400 * pitch + 60 * pitch_rate, 18.0 if leg_rate > 0 else 0.0]
+    ahead = 0.175 * speed + 0.1 * (speed - wanted)
+    angle = -np.arcsin(np.clip(ahead, -0.6, 0.6))
+    return [500 * (angle - pitch - hip) - 50 * (pitch_rate + hip_rate), 0.0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wanted", [0.0, 1.0])
+def test_raiberts_hopper_hops_with_the_wanted_speed(wanted):
+    """From 0.5 to 0 and 1 m/s, within 0.15 m/s after eight s; level; hop for hop to the same height."""
+    model = dojo.models.load("raibert_hopper")
+    state = dojo.init(model, q=[0, 0.2, 0, 0, 0], v=[0.5, 0, 0, 0, 0])
+    trajectory = []
+    for _ in range(1600):
+        state, info = step(model, state, hop(state, wanted))
+        assert info.status == dojo.Status.CONVERGED
+        assert info.contacts.gap.min() >= -1e-9
+        trajectory.append(state.q)
+    x, z, pitch = np.array(trajectory)[:, :3].T
+    apex = np.flatnonzero((z[1:-1] > z[:-2]) & (z[1:-1] >= z[2:]))[-2:] + 1
+    speed = np.diff(x[apex]) / np.diff(apex) / float(model.timestep)
+    assert speed == pytest.approx(wanted, abs=0.15)
+    assert np.abs(pitch).max() < 0.1
+    assert z[apex].min() > 0.15
+    assert np.ptp(z[apex]) < 0.01
+
+
+@pytest.mark.slow
+def test_raiberts_hopper_stands_on_its_spring():
+    """In its pose home spring and motor share the weight of the body, and the foot bears all."""
+    model = dojo.models.load("raibert_hopper")
+    start = dojo.init(model, keyframe="home")
+    states, infos = run(model, start, 0.5, home_controls(model))
+    weight = 11 * G * float(model.timestep)
+    assert infos.contacts.impulse[-1, -1, 0] == pytest.approx(weight, rel=1e-4)
+    assert np.abs(states.q - start.q).max() < 1e-3
+    assert np.abs(states.v[-1]).max() < 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("turn", [1, -1])
+def test_the_snake_rolls_sideways(turn):
+    """Bent a little to an arc whose plane stays level while it turns, it rolls as a cylinder.
+
+    A turn a circumference, to first order in the bend: two turns of 2 s.
+    """
+    model = dojo.models.load("snake")
+    bend, radius, h = 0.1, 0.03, float(model.timestep)
+    t = h * np.arange(1, 1201)
+    angle = turn * np.pi * np.maximum(t - 2, 0)
+    bends = bend * np.minimum(t, 1) * np.array([np.cos(angle), np.sin(angle)])
+    yaw, pitch = bends[..., None]
+    us = np.where([True, False, True, False, True], yaw, pitch)
+    states, _ = run(model, dojo.init(model, keyframe="home"), 6.0, us)
+    path = states.q[-1, :2] - states.q[399, :2]
+    assert path[1] == pytest.approx(-turn * 2 * (2 * np.pi * radius), rel=0.1)
+    assert abs(path[0]) < 0.01
+
+
+@pytest.mark.slow
+def test_the_twister_twists_in_the_air_and_comes_to_rest():
+    """Its motors change no momentum; on the floor it ends, all balls down, carrying its weight."""
+    model = dojo.models.load("twister")
+    h, mass, flight = float(model.timestep), 5.0, 100
+    t = h * np.arange(800)[:, None]
+    us = 4 * np.sin(4 * np.pi * t + np.arange(4)) * (t < 0.5)
+    start = dojo.init(model, q=np.r_[0, 0, 4, 1, np.zeros(7)])
+    states, infos = run(model, start, 4.0, us)
+    linear, angular = momenta(model, states)
+    falling = -mass * G * h * np.arange(1, flight + 1)
+    assert np.abs(states.v[flight, 6:]).min() > 1
+    assert np.abs(angular[:flight]).max() < 1e-10
+    assert np.abs(linear[:flight, 2] - falling).max() < 1e-10
+    assert infos.contacts.impulse[-1, :, 0].sum() == pytest.approx(mass * G * h, rel=1e-6)
+    assert infos.contacts.gap[-1].max() < 1e-4
+    assert np.abs(states.v[-1]).max() < 1e-6
