@@ -272,7 +272,10 @@ def hop(state, wanted):
 @pytest.mark.slow
 @pytest.mark.parametrize("wanted", [0.0, 1.0])
 def test_raiberts_hopper_hops_with_the_wanted_speed(wanted):
-    """From 0.5 to 0 and 1 m/s, within 0.15 m/s after eight s; level; hop for hop to the same height."""
+    """Within 0.15 m/s after eight seconds, level, and hop for hop to the same height.
+
+    It starts with 0.5 m/s.
+    """
     model = dojo.models.load("raibert_hopper")
     state = dojo.init(model, q=[0, 0.2, 0, 0, 0], v=[0.5, 0, 0, 0, 0])
     trajectory = []
