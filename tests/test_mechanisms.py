@@ -53,7 +53,7 @@ def home_controls(model):
 
 @pytest.mark.slow
 def test_the_npendulum_swings_in_its_slowest_mode():
-    """Shape and period of the linear equations, in angles to the vertical.
+    """Shape and period of the linear equations, within (h w)^2 / 16; in angles to the vertical.
 
     Of two rods i < j, all that hangs below moves with i: mass m l^2 (n - j - 1/2).
     """
@@ -68,7 +68,7 @@ def test_the_npendulum_swings_in_its_slowest_mode():
     states, _ = run(model, dojo.init(model, q=1e-3 * np.diff(slowest, prepend=0)), 7.0)
     angles = np.cumsum(states.q, axis=1)
     zeros = crossings(angles[:, 0], float(model.timestep))
-    assert zeros[2] - zeros[0] == pytest.approx(period, rel=1e-4)
+    assert zeros[2] - zeros[0] == pytest.approx(period, rel=2e-5)
     assert np.abs(angles - angles[:, -1:] * slowest).max() < 1e-3 * 1e-3
 
 
@@ -313,7 +313,7 @@ def test_the_snake_rolls_sideways(turn):
     A turn a circumference, to first order in the bend: two turns of 2 s.
     """
     model = dojo.models.load("snake")
-    bend, radius, h = 0.1, 0.03, float(model.timestep)
+    bend, radius, h = 0.05, 0.03, float(model.timestep)
     t = h * np.arange(1, 1201)
     angle = turn * np.pi * np.maximum(t - 2, 0)
     bends = bend * np.minimum(t, 1) * np.array([np.cos(angle), np.sin(angle)])
@@ -321,7 +321,7 @@ def test_the_snake_rolls_sideways(turn):
     us = np.where([True, False, True, False, True], yaw, pitch)
     states, _ = run(model, dojo.init(model, keyframe="home"), 6.0, us)
     path = states.q[-1, :2] - states.q[399, :2]
-    assert path[1] == pytest.approx(-turn * 2 * (2 * np.pi * radius), rel=0.1)
+    assert path[1] == pytest.approx(-turn * 2 * (2 * np.pi * radius), rel=0.05)
     assert abs(path[0]) < 0.01
 
 
