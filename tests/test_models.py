@@ -30,7 +30,8 @@ def check(model, states, infos):
 
 
 def test_the_models_are_those_promised():
-    names = "ant arm box cartpole half_cheetah hopper humanoid pendulum quadruped sphere"
+    names = """ant arm block2d box cartpole dzhanibekov fourbar half_cheetah hopper humanoid
+        npendulum nslider pendulum quadruped raibert_hopper slider snake sphere tippetop twister"""
     assert [path.stem for path in PATHS] == names.split()
     assert dojo.models.names() == tuple(names.split())
 
