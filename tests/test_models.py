@@ -30,7 +30,10 @@ def check(model, states, infos):
 
 
 def test_the_models_are_those_promised():
-    names = "ant arm box cartpole half_cheetah hopper humanoid pendulum quadruped sphere"
+    names = (
+        "ant arm box cartpole half_cheetah hopper humanoid pendulum quadrotor quadruped sphere uuv "
+        "walker"
+    )
     assert [path.stem for path in PATHS] == names.split()
     assert dojo.models.names() == tuple(names.split())
 
