@@ -123,3 +123,107 @@ def test_the_underwater_vehicle_heels_and_rights_itself():
         model, jax.tree.map(lambda x: x[-1], states), held(model, 10, np.zeros(14))
     )
     assert np.abs(states.q[-1, 3:7] - [1, 0, 0, 0]).max() < 1e-3
+
+
+def gravity_torque(name, q):
+    """[N m] of the joints, by MuJoCo, at rest; gravcomp not counted."""
+    m = mujoco.MjModel.from_xml_path(str(MODELS / f"{name}.xml"))
+    data = mujoco.MjData(m)
+    data.qpos[:] = q
+    mujoco.mj_forward(m, data)
+    return data.qfrc_bias
+
+
+@pytest.mark.slow
+def test_the_panda_holds_its_pose_and_its_fingers_move_alike():
+    """At home the grip is where the Denavit-Hartenberg parameters put it, and stays there, since
+    gravcomp carries the weight. Fingers told to half of their stroke are there, both."""
+    model = dojo.models.load("panda")
+    start = dojo.init(model, keyframe="home")
+    grip = dojo.frame_poses(model, start.q).pos[model.frame("grip")]
+    expected = [0.0825 + 0.384 + 0.088, 0, 0.333 + 0.316 + 0.0825 - 0.107 - 0.1034]
+    assert grip == pytest.approx(expected, abs=1e-9)
+    us = held(model, 3, home(model).ctrl)
+    us[:, 7] = 0.02
+    states, _ = simulate(model, start, us)
+    assert np.abs(states.q - start.q)[:, :7].max() < 1e-4
+    assert np.abs(states.q[:, 7] - states.q[:, 8]).max() < 1e-9
+    assert states.q[-1, 7:] == pytest.approx([0.02, 0.02], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_the_panda_sags_without_gravity_compensation():
+    """Then the servos hold it where their springs balance the weight."""
+    model = dojo.models.load("panda")
+    model = model.replace(link_gravcomp=0.0 * model.link_gravcomp)
+    ctrl = home(model).ctrl
+    states, _ = simulate(model, dojo.init(model, keyframe="home"), held(model, 3, ctrl))
+    stiffness = np.array([600, 600, 600, 600, 250, 150, 50])
+    weight = gravity_torque("panda", states.q[-1])[:7]
+    assert np.abs(weight).max() > 20
+    assert stiffness * (ctrl[:7] - states.q[-1, :7]) == pytest.approx(weight, abs=0.01)
+
+
+def xarm_joints(x, z):
+    """The joint angles of the xArm with its flange at x, z [m] and the rod upright."""
+    upper, fore = np.array([0.0535, 0.2845]), np.array([0.0775, -0.3425])
+    wrist = np.array([x - 0.076, z + 0.097 - 0.267])
+    a, b, c = (np.linalg.norm(side) for side in (upper, fore, wrist))
+    angle = np.arctan2(wrist[1], wrist[0]) + np.arccos((a**2 + c**2 - b**2) / (2 * a * c))
+    elbow = wrist - a * np.array([np.cos(angle), np.sin(angle)])
+    shoulder = np.arctan2(upper[1], upper[0]) - angle
+    forearm = np.arctan2(fore[1], fore[0]) - np.arctan2(elbow[1], elbow[0])
+    return [0.0, shoulder, forearm - shoulder, 0.0, -forearm, 0.0]
+
+
+@pytest.mark.slow
+def test_the_xarm_pushes_its_block():
+    """The rod goes straight on at 0.1 m/s and takes the block along. Then it pushes with mu times
+    the force on the table, and the table carries the block."""
+    model = dojo.models.load("xarm6_push")
+    h = float(model.timestep)
+    assert xarm_joints(0.3, 0.2) == pytest.approx(home(model).ctrl, abs=1e-8)
+    us = np.array([xarm_joints(0.3 + 0.1 * h * k, 0.2) for k in range(1, 201)])
+    states, infos = simulate(model, dojo.init(model, keyframe="home"), us)
+    late = slice(150, 200)
+    impulse, frame = infos.contacts.impulse[late], infos.contacts.frame[late]
+    geoms = infos.contacts.geoms[late]
+    force = np.einsum("tci,tcij->tcj", impulse, frame) / h  # on the second body, world axes
+    block, rod, table = map(model.geom, ("block", "rod", "table"))
+    on_block = np.where((geoms[..., 1] == block)[..., None], force, -force)
+    push = on_block[(geoms == rod).any(-1)].reshape(50, -1, 3).sum(1)
+    carried = on_block[(geoms == table).any(-1)].reshape(50, -1, 3).sum(1)
+    assert states.v[late, 6] == pytest.approx(0.1, rel=1e-2)
+    assert push[:, 0] == pytest.approx(0.5 * carried[:, 2], rel=1e-2)
+    assert carried[:, 2] + push[:, 2] == pytest.approx(0.5 * G, rel=1e-3)
+
+
+@pytest.mark.slow
+def test_the_mobile_arm_drives_in_a_circle():
+    """At 0.3 m/s ahead and 0.5 rad/s to the left the base goes round a circle of 0.6 m, but for
+    what the servos lag behind to hold 27 kg in it; the fingers close meanwhile, both alike."""
+    model = dojo.models.load("mobile_arm")
+    ctrl = np.array(home(model).ctrl)
+    ctrl[[0, 2, 8]] = 0.3, 0.5, 0.002
+    states, _ = simulate(model, dojo.init(model, keyframe="home"), held(model, 8, ctrl))
+    assert states.v[-1, 2] == pytest.approx(0.5, rel=2e-2)
+    speed = np.hypot(*states.v[-1, :2])
+    assert speed == pytest.approx(0.3, rel=2e-2)
+    # The centre of the circle lies to the left of the velocity, and stays where it is.
+    centers = states.q[:, :2] + np.stack([-states.v[:, 1], states.v[:, 0]], 1) / 0.5
+    assert np.abs(centers[400:] - centers[-1]).max() < 0.02
+    assert np.abs(states.q[:, 8] - states.q[:, 9]).max() < 1e-9
+    assert states.q[-1, 8:] == pytest.approx([0.002, 0.002], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_the_mobile_arm_sags_under_its_weight():
+    """At rest the springs of the servos balance the weight of the arm."""
+    model = dojo.models.load("mobile_arm")
+    ctrl = home(model).ctrl
+    states, _ = simulate(model, dojo.init(model, keyframe="home"), held(model, 8, ctrl))
+    stiffness = np.array([200, 200, 200, 100, 50])
+    weight = gravity_torque("mobile_arm", states.q[-1])[3:8]
+    assert np.abs(weight).max() > 1
+    assert stiffness * (ctrl[3:8] - states.q[-1, 3:8]) == pytest.approx(weight, abs=5e-3)
+    assert np.abs(states.q[-1, :3]).max() < 1e-3
