@@ -31,8 +31,8 @@ def check(model, states, infos):
 
 def test_the_models_are_those_promised():
     names = (
-        "ant arm box cartpole half_cheetah hopper humanoid mobile_arm panda pendulum quadrotor "
-        "quadruped sphere uuv walker xarm6_push"
+        "ant arm atlas box cartpole half_cheetah hopper humanoid mobile_arm panda pendulum "
+        "quadrotor quadruped sphere uuv walker xarm6_push"
     )
     assert [path.stem for path in PATHS] == names.split()
     assert dojo.models.names() == tuple(names.split())

@@ -64,6 +64,19 @@ def test_the_walker_stands_on_springs():
     assert point[0] == pytest.approx(center_of_mass("walker", states.q[-1])[0], abs=1e-4)
 
 
+@pytest.mark.slow
+def test_atlas_stands_in_its_home_pose():
+    """The same of 174 kg on servos."""
+    model = dojo.models.load("atlas")
+    start = dojo.init(model, keyframe="home")
+    states, infos = simulate(model, start, held(model, 5, home(model).ctrl))
+    assert np.abs(states.v[-1]).max() < 1e-3
+    assert np.abs(states.q - start.q).max() < 0.05
+    force, point = support(model, infos)
+    assert force == pytest.approx(174.25 * G, rel=1e-4)
+    assert point == pytest.approx(center_of_mass("atlas", states.q[-1])[:2], abs=1e-3)
+
+
 # 27 g feel the log barrier between feet and floor, 4 kappa / (timestep gap) = 1.6 mN by default.
 HARD = 1e-12
 
