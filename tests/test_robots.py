@@ -231,12 +231,13 @@ def test_the_mobile_arm_drives_in_a_circle():
 
 @pytest.mark.slow
 def test_the_mobile_arm_sags_under_its_weight():
-    """At rest the springs of the servos balance the weight of the arm."""
+    """At rest, stretched out, the springs of the servos balance the weight of the arm."""
     model = dojo.models.load("mobile_arm")
-    ctrl = home(model).ctrl
+    ctrl = np.array(home(model).ctrl)
+    ctrl[3:8] = 0, 0.9, 0.5, 0.3, 0
     states, _ = simulate(model, dojo.init(model, keyframe="home"), held(model, 8, ctrl))
     stiffness = np.array([200, 200, 200, 100, 50])
     weight = gravity_torque("mobile_arm", states.q[-1])[3:8]
-    assert np.abs(weight).max() > 1
+    assert np.abs(weight[1:4]).min() > 0.5
     assert stiffness * (ctrl[3:8] - states.q[-1, 3:8]) == pytest.approx(weight, abs=5e-3)
     assert np.abs(states.q[-1, :3]).max() < 1e-3
