@@ -30,8 +30,11 @@ def check(model, states, infos):
 
 
 def test_the_models_are_those_promised():
-    names = """ant arm block2d box cartpole dzhanibekov fourbar half_cheetah hopper humanoid
-        npendulum nslider pendulum quadruped raibert_hopper slider snake sphere tippetop twister"""
+    names = """
+      ant arm atlas block2d box cartpole dzhanibekov fourbar half_cheetah hopper
+      humanoid mobile_arm npendulum nslider panda pendulum quadrotor quadruped
+      raibert_hopper slider snake sphere tippetop twister uuv walker xarm6_push
+    """
     assert [path.stem for path in PATHS] == names.split()
     assert dojo.models.names() == tuple(names.split())
 

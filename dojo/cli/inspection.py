@@ -49,7 +49,8 @@ def links(model: Model) -> list[str]:
     """Links and their joints."""
     t = model.topology
     ranges = {int(j): np.asarray(model.joint_range[k]) for k, j in enumerate(t.limited)}
-    ranges |= {int(j): (0.0, float(model.ball_range[k])) for k, j in enumerate(t.limited_balls)}
+    angles = np.asarray(model.ball_range)
+    ranges |= {int(j): np.array([0.0, angles[k]]) for k, j in enumerate(t.limited_balls)}
     lines = [
         "\nLinks                          joint                  kind    parent      mass [kg]"
     ]
