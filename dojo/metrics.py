@@ -1,7 +1,9 @@
 """Energy and momentum of a state."""
 
+import functools
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -31,24 +33,32 @@ class Momentum(NamedTuple):
 
 def energy(model: Model, state: State) -> Energy:
     """Kinetic and potential energy [J] of the state."""
-    q = normalize_configuration(model, state.q)
+    return _energy(model, normalize_configuration(model, state.q), jnp.asarray(state.v))
+
+
+@functools.partial(jax.jit, inline=True)
+def _energy(model: Model, q: Array, v: Array) -> Energy:
     maps = local_maps(model)
     frames = link_frames(model, maps, q)
     mass = mass_matrix_at(model, frames, motion_axes(model, maps, frames))
     center = centers_of_mass(model, frames)
     height = jnp.sum(model.link_mass * dot(model.gravity[:, None], center))
     return Energy(
-        kinetic=0.5 * contract(state.v, contract(mass, state.v)),
+        kinetic=0.5 * contract(v, contract(mass, v)),
         potential=spring_energy(model, q, frames) - height,
     )
 
 
 def momentum(model: Model, state: State) -> Momentum:
     """Linear momentum, and angular momentum about the common centre of mass."""
-    q = normalize_configuration(model, state.q)
+    return _momentum(model, normalize_configuration(model, state.q), jnp.asarray(state.v))
+
+
+@functools.partial(jax.jit, inline=True)
+def _momentum(model: Model, q: Array, v: Array) -> Momentum:
     maps = local_maps(model)
     frames = link_frames(model, maps, q)
-    twist = link_twists(model, motion_axes(model, maps, frames), state.v)
+    twist = link_twists(model, motion_axes(model, maps, frames), v)
     # About the common centre, so that nothing cancels far from the origin.
     mass = model.link_mass
     center = centers_of_mass(model, frames)

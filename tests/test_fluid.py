@@ -71,7 +71,8 @@ def test_jacobians(swimmer):
     steps = Steps(swimmer, kappa=1e-6)
     states = [stirred(swimmer, seed) for seed in range(3)]
     q, v = (jnp.stack([getattr(s, name) for s in states]) for name in ("q", "v"))
-    info, error = steps.errors(q, v)
+    # Not finer: forces of thousands of newtons round.
+    info, error = steps.errors(q, v, scales=(1e-6, 1e-5, 1e-4))
     assert info.converged.all()
     assert (error < 1e-6).all(), error
 

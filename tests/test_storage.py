@@ -12,6 +12,7 @@ from test_urdf import arm
 
 import dojo
 from dojo.model.model import parameter_names
+from dojo.model.storage import FORMAT
 
 SOURCES = [
     pytest.param(MODELS / "quadruped.xml", id="quadruped"),
@@ -85,7 +86,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
     model = dojo.load(MODELS / "box.xml")
 
     def other_format(members):
-        text = str(members["description"]).replace('"format": 1', '"format": 99')
+        text = str(members["description"]).replace(f'"format": {FORMAT}', '"format": 99')
         members["description"] = np.array(text)
 
     def missing(members):
@@ -99,7 +100,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
         members["description"] = np.array(text)
 
     cases = [
-        (other_format, "has format 99, this version of dojo reads 1"),
+        (other_format, f"has format 99, this version of dojo reads {FORMAT}"),
         (missing, "cannot be used here .*model/link_mass"),
         (not_a_number, "link_mass: holds a NaN"),
         (other_class, "cannot be used here"),

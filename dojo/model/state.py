@@ -1,6 +1,7 @@
 """The state of a simulation."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from dojo.math import rotations
 from dojo.model.errors import close_matches
 from dojo.model.layout import assemble, layout, take
 from dojo.model.model import Model
+from dojo.model.topology import Topology
 
 
 @jax.tree_util.register_dataclass
@@ -75,6 +77,14 @@ def normalize_configuration(model: Model, q: Array) -> Array:
         return q
     if not isinstance(q, jax.core.Tracer) and (np.asarray(q)[quats] == 0).all(0).any():
         raise ValueError("q: holds a zero quaternion; the identity is (1, 0, 0, 0).")
+    return _normalized(model.topology, q)
+
+
+# Compiled as one where it is not part of something that is, as all that users call from a loop.
+@functools.partial(jax.jit, inline=True, static_argnums=0)
+def _normalized(topology: Topology, q: Array) -> Array:
+    table = layout(topology)
+    quats = np.concatenate([table.quat_q, table.mocap_q[3:]], axis=1)
     return assemble(
         [
             (table.scalar_q, take(q, table.scalar_q)),
@@ -82,7 +92,7 @@ def normalize_configuration(model: Model, q: Array) -> Array:
             (table.place_q, take(q, table.place_q)),
             (table.mocap_q[:3], take(q, table.mocap_q[:3])),
         ],
-        model.nq,
+        int(topology.q_start[-1]),
     )
 
 

@@ -182,8 +182,13 @@ def mass_matrix(model: Model, q: Array) -> Array:
 
     q: (nq,). The same matrix as MuJoCo's mj_fullM.
     """
+    return _mass_matrix(model, normalize_configuration(model, jnp.asarray(q)))
+
+
+@functools.partial(jax.jit, inline=True)
+def _mass_matrix(model: Model, q: Array) -> Array:
     maps = local_maps(model)
-    frames = link_frames(model, maps, normalize_configuration(model, jnp.asarray(q)))
+    frames = link_frames(model, maps, q)
     return mass_matrix_at(model, frames, motion_axes(model, maps, frames))
 
 
@@ -192,12 +197,17 @@ def bias_force(model: Model, state: State) -> Array:
 
     M a + c = applied forces. Recursive Newton-Euler with zero acceleration.
     """
+    return _bias_force(model, normalize_configuration(model, state.q), state.v)
+
+
+@functools.partial(jax.jit, inline=True)
+def _bias_force(model: Model, q: Array, v: Array) -> Array:
     maps = local_maps(model)
-    frames = link_frames(model, maps, normalize_configuration(model, state.q))
+    frames = link_frames(model, maps, q)
     axes = motion_axes(model, maps, frames)
-    twist = link_twists(model, axes, state.v)
+    twist = link_twists(model, axes, v)
     rate = motion_cross(twist[:, model.topology.dof_link], axes) * turning(model)
-    acceleration = link_twists(model, rate, state.v)
+    acceleration = link_twists(model, rate, v)
     lift = contract(eye(model.dtype, 6, 3, -3), model.gravity)[:, None]
     acceleration = acceleration - lift
     inertia = spatial_inertia(model, frames)

@@ -7,6 +7,7 @@ relative to its 2^k-th ancestor, so the graph grows with the logarithm of the de
 import functools
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -306,7 +307,12 @@ def forward_kinematics(model: Model, q: Array) -> Poses:
     A link's frame is MuJoCo's body frame; a body with several joints has a link for each, the
     last being the body's own.
     """
-    frames = link_frames(model, local_maps(model), normalize_configuration(model, jnp.asarray(q)))
+    return _link_poses(model, normalize_configuration(model, jnp.asarray(q)))
+
+
+@functools.partial(jax.jit, inline=True)
+def _link_poses(model: Model, q: Array) -> Poses:
+    frames = link_frames(model, local_maps(model), q)
     return Poses(frames.pos.T, jnp.moveaxis(frames.rot, -1, 0))
 
 
@@ -336,7 +342,11 @@ def frame_poses(model: Model, q: Array) -> Poses:
     `model.frame("gripper")` is the row of a body or a site. Bodies that are fixed to others, and
     merged into a link, keep theirs.
     """
-    q = normalize_configuration(model, jnp.asarray(q))
+    return _frame_poses(model, normalize_configuration(model, jnp.asarray(q)))
+
+
+@functools.partial(jax.jit, inline=True)
+def _frame_poses(model: Model, q: Array) -> Poses:
     frames = link_frames(model, local_maps(model), q)
     at = attached(model, frames, model.topology.frame_link, model.frame_pos, model.frame_quat)
     return Poses(at.pos.T, jnp.moveaxis(at.rot, -1, 0))
@@ -344,7 +354,11 @@ def frame_poses(model: Model, q: Array) -> Poses:
 
 def geom_poses(model: Model, q: Array) -> Poses:
     """World poses of all geoms at q (nq,): positions (ng, 3) [m], rotations (ng, 3, 3)."""
-    q = normalize_configuration(model, jnp.asarray(q))
+    return _geom_poses(model, normalize_configuration(model, jnp.asarray(q)))
+
+
+@functools.partial(jax.jit, inline=True)
+def _geom_poses(model: Model, q: Array) -> Poses:
     geoms = np.arange(len(model.topology.geom_kind))
     frames = geom_frames(model, link_frames(model, local_maps(model), q), geoms)
     return Poses(frames.pos.T, jnp.moveaxis(frames.rot, -1, 0))
