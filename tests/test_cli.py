@@ -8,7 +8,8 @@ from paths import MODELS
 from dojo.cli.main import main
 
 MUSCLE = """<mujoco><worldbody>
-  <body name="one"><joint name="a" range="-90 90"/><geom size=".1" contype="0" conaffinity="0"/></body>
+  <body name="one"><joint name="a" range="-90 90"/>
+    <geom size=".1" contype="0" conaffinity="0"/></body>
 </worldbody><actuator><muscle joint="a"/></actuator></mujoco>"""
 
 

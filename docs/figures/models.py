@@ -19,12 +19,22 @@ PICTURES = Path(__file__).resolve().parent / "models"
 SIZE = 480, 360
 COLOURS = 128
 BARE = "<style>.dg { display: none; }</style></body>"
-BROWSER = (
-    "chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-    "--disable-background-networking --disable-component-update --disable-sync --hide-scrollbars "
-    "--use-gl=angle --use-angle=swiftshader --enable-unsafe-swiftshader "
-    "--virtual-time-budget=1000"
-).split()
+BROWSER = [
+    "chromium",
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--virtual-time-budget=1000",
+]
 
 
 def picture(name: str, folder: Path) -> Path:
