@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from paths import MODELS, SUITE, needs_suite
 from scipy.spatial.transform import Rotation
+from test_fluid import SWIMMER, passive
 from test_kinematics import full_mass_matrix, stir
 from test_paths import PATHS
 from test_sensors import ROBOT
@@ -245,6 +246,22 @@ def test_what_the_format_cannot_say_is_named(tmp_path):
         dojo.save_mjcf(
             model.replace(link_mass=model.link_mass.at[model.link("finger")].set(0.0)), file
         )
+
+
+def test_a_medium_comes_back(tmp_path):
+    """Forces of a swimmer at a random state; a fin that is fixed to a link is told of."""
+    whole = SWIMMER.format(wind="1 2 3", gravity="0 0 -9.81")
+    model = dojo.load(whole)
+    notes = dojo.save_mjcf(model.replace(fluid_density=800.0), tmp_path / "robot.xml")
+    assert len(notes) == 1
+    assert "drag is not that of the box" in notes[0]
+    fin = '<body pos="-.1 0 .05" euler="0 20 30"><geom type="box" size=".05 .003 .05"/></body>'
+    assert fin in whole
+    model = dojo.load(whole.replace(fin, "")).replace(fluid_density=800.0)
+    again = written(model, tmp_path)
+    state = dojo.init(model, v=np.random.default_rng(0).normal(size=model.nv))
+    expected = np.asarray(passive(model, state))
+    np.testing.assert_allclose(passive(again, state), expected, rtol=1e-6, atol=1e-9)
 
 
 def test_sensors_at_fixed_bodies_are_told_of(tmp_path):

@@ -4,10 +4,12 @@ from typing import Any
 
 import mujoco
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from dojo.export.document import Document, Element, add, unique
 from dojo.export.shapes import Shapes
 from dojo.model.errors import ModelError
+from dojo.model.model import Model
 from dojo.model.topology import WORLD, Topology
 
 
@@ -74,10 +76,9 @@ def write_frames(document: Document) -> None:
             )
 
 
-def body_names(model: Any) -> tuple[str, ...]:
+def body_names(model: Model) -> tuple[str, ...]:
     """Names of the links; of those that share a body the last one's is the body's."""
-    names: tuple[str, ...] = model.topology.link_names
-    return names
+    return model.topology.link_names
 
 
 def _carries_on(document: Document, i: int) -> bool:
@@ -164,12 +165,7 @@ def _inertial(document: Document, i: int, element: Element) -> None:
         raise ModelError(
             f"save_mjcf: link {t.link_names[i]} has no mass, which MJCF wants of what moves."
         )
-    moments, axes = np.linalg.eigh(np.asarray(model.link_inertia[i], dtype=float))
-    axes[:, 2] *= np.sign(np.linalg.det(axes))
-    quat = np.zeros(4)
-    mujoco.mju_mat2Quat(quat, axes.ravel())
-    # Of flat bodies the largest moment is the sum of the others, but for rounding.
-    moments[2] = min(moments[2], moments[0] + moments[1])
+    moments, quat = principal(model, i)
     add(
         element,
         "inertial",
@@ -178,6 +174,28 @@ def _inertial(document: Document, i: int, element: Element) -> None:
         mass=model.link_mass[i],
         diaginertia=moments,
     )
+
+
+def principal(model: Model, i: int) -> tuple[np.ndarray, np.ndarray]:
+    """Principal moments of a link's inertia (3,), and the quaternion of their axes.
+
+    In a medium those of its box: of bodies with equal moments the axes are not any.
+    """
+    inertia = np.asarray(model.link_inertia[i], dtype=float)
+    moments, axes = np.linalg.eigh(inertia)
+    rows = np.flatnonzero(model.topology.fluid_link == i)
+    if len(rows):
+        box = Rotation.from_quat(np.asarray(model.fluid_quat[rows[0]]), scalar_first=True)
+        turned = box.as_matrix().T @ inertia @ box.as_matrix()
+        if np.abs(turned - np.diag(np.diag(turned))).max() < 1e-9 * moments.max():
+            moments, axes = np.diag(turned).copy(), box.as_matrix()
+    axes[:, 2] *= np.sign(np.linalg.det(axes))
+    quat = np.zeros(4)
+    mujoco.mju_mat2Quat(quat, axes.ravel())
+    # Of flat bodies the largest moment is the sum of the others, but for rounding.
+    most = int(moments.argmax())
+    moments[most] = min(moments[most], moments.sum() - moments[most])
+    return moments, quat
 
 
 def name_of(document: Document, link: int) -> str:

@@ -11,6 +11,7 @@ from dojo.export.bodies import write_bodies, write_frames, write_geoms
 from dojo.export.constraints import write_equalities, write_tendons
 from dojo.export.contacts import write_contacts
 from dojo.export.document import Document, add, unique
+from dojo.export.medium import write_medium
 from dojo.loaders.restitution import CUSTOM
 from dojo.model.model import Model
 
@@ -39,6 +40,7 @@ def save_mjcf(model: Model, path: str | os.PathLike[str]) -> tuple[str, ...]:
         unique(names) for names in (t.geom_names, t.tendon_names, t.actuator_names)
     )
     _write_options(document)
+    write_medium(document)
     write_bodies(document)
     write_geoms(document, geoms)
     write_frames(document)
