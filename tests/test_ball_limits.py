@@ -121,5 +121,7 @@ def test_the_step_by_the_limit(model, at_limits):
 def test_limits_that_are_none_and_that_leave_nothing():
     assert len(swing(wrist=200).topology.limited_balls) == 1
     xml = SWING.format(gravity=0, wrist=70).replace('range="0 40"', 'range="0 40" margin="1"')
+    with pytest.raises(dojo.ModelError, match="no ball is turned by more than pi"):
+        swing().replace(ball_range=4.0)
     with pytest.raises(dojo.ModelError, match=r"ball joint shoulder may turn by -0.3\d* rad"):
         dojo.load(xml)

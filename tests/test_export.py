@@ -1,6 +1,7 @@
 """Models as MJCF files: what is read again is the same robot, for MuJoCo, too."""
 
 import json
+from xml.etree import ElementTree
 
 import jax
 import jax.numpy as jnp
@@ -242,10 +243,20 @@ def test_what_the_format_cannot_say_is_named(tmp_path):
     turned = model.spring_ref.at[wrist].set(jnp.array([0.6, 0.8, 0.0, 0.0]))
     with pytest.raises(dojo.ModelError, match="joint wrist has a spring that is relaxed away"):
         dojo.save_mjcf(model.replace(spring_ref=turned), file)
-    with pytest.raises(dojo.ModelError, match="link finger has no mass"):
-        dojo.save_mjcf(
-            model.replace(link_mass=model.link_mass.at[model.link("finger")].set(0.0)), file
-        )
+    finger = model.link("finger")
+    for changes, message in (
+        ({"link_mass": model.link_mass.at[finger].set(0.0)}, "link finger has no mass"),
+        ({"link_inertia": model.link_inertia.at[finger].set(0.0)}, "finger has the moments"),
+        (
+            {"link_inertia": model.link_inertia.at[finger].set(np.diag([1.0, 1.0, 5.0]))},
+            "finger has the moments",
+        ),
+        ({"link_mass": model.link_mass + 0.1}, "has the moments of inertia"),
+    ):
+        with pytest.raises(dojo.ModelError, match=message):
+            dojo.save_mjcf(model.replace(**changes), file)
+    with pytest.raises(dojo.ModelError, match="one model, not a batch"):
+        dojo.save_mjcf(jax.tree.map(lambda x: jnp.stack([x, x]), model), file)
 
 
 def test_a_medium_comes_back(tmp_path):
@@ -264,12 +275,66 @@ def test_a_medium_comes_back(tmp_path):
     np.testing.assert_allclose(passive(again, state), expected, rtol=1e-6, atol=1e-9)
 
 
-def test_sensors_at_fixed_bodies_are_told_of(tmp_path):
-    xml = """<mujoco><worldbody><body name="arm"><joint/><geom size=".1"/><body name="imu"
-      pos="0 0 .2"><geom size=".05"/><site name="at"/></body></body></worldbody>
-      <sensor><force name="felt" site="at"/><gyro name="gyro" site="at"/></sensor></mujoco>"""
+BALLAST = '<geom size=".1"/>'
+MASSLESS = f"""<body name="table" pos="0 0 1">{BALLAST}
+  <body pos="1 0 0"><joint axis="0 1 0"/>{BALLAST}
+  <body name="mount" pos=".2 0 0"><site name="at"/><body name="hand" pos=".1 0 0">{BALLAST}</body>
+  </body></body><body pos="2 0 0"><joint axis="0 1 0"/>{BALLAST}</body></body>"""
+
+
+@pytest.mark.parametrize(
+    "sensor", ['subtreecom body="world"', 'subtreecom body="table"', 'force site="at"']
+)
+def test_sensors_at_fixed_bodies_are_told_of(sensor, tmp_path):
+    """What they measure is part of a link, or of none."""
+    xml = f"""<mujoco><worldbody>{MASSLESS}</worldbody><sensor><{sensor} name="felt---so"/>
+      <gyro name="gyro" site="at"/></sensor></mujoco>"""
     notes = dojo.save_mjcf(dojo.load(xml), tmp_path / "robot.xml")
     assert len(notes) == 1
-    assert "left out: felt" in notes[0]
-    assert notes[0] in (tmp_path / "robot.xml").read_text()
+    assert "left out: felt---so" in notes[0]
+    ElementTree.parse(tmp_path / "robot.xml")
     assert [s.name for s in dojo.load(tmp_path / "robot.xml").topology.sensors] == ["gyro"]
+
+
+def test_names_that_come_twice_get_numbers(tmp_path):
+    """Elements without one are called by their place, as others may be."""
+    xml = """<mujoco><worldbody><body><joint name="joint1" type="slide"/><joint axis="0 1 0"/>
+      <geom name="geom1" size=".1"/><geom size=".1"/></body></worldbody>
+      <sensor><jointpos name="sensor1" joint="joint1"/><jointvel joint="joint1"/></sensor>
+      <keyframe><key name="key1" qpos="1 0"/><key qpos="2 0"/></keyframe></mujoco>"""
+    again = written(dojo.load(xml), tmp_path)
+    t = again.topology
+    assert t.joint_names == ("joint1", "joint1_2")
+    assert [s.name for s in t.sensors] == ["sensor1", "sensor1_2"]
+    assert [(key.name, key.q[0]) for key in t.keyframes] == [("key1", 1.0), ("key1_2", 2.0)]
+
+
+def test_rests_of_its_own_are_told_of(tmp_path):
+    """MJCF has the reference of a joint alone; couplings stay what they are."""
+    model = dojo.load(RICH)
+    moved = model.replace(q_rest=model.q_rest.at[model.joint("finger").q].set(0.4))
+    notes = dojo.save_mjcf(moved, tmp_path / "robot.xml")
+    assert notes == ("joints whose rest is not that of the file: finger",)
+    again = dojo.load(tmp_path / "robot.xml")
+    np.testing.assert_allclose(again.coupling_polynomial, model.coupling_polynomial, atol=1e-12)
+
+
+def test_single_precision_comes_back(tmp_path):
+    """The box of a body with two equal moments keeps its axes."""
+    plate = """<mujoco><option density="1000"/><worldbody><body><freejoint/>
+      <geom type="box" size=".2 .2 .01" euler="20 30 40"/></body></worldbody></mujoco>"""
+    model = dojo.load(plate, dtype="float32")
+    assert dojo.save_mjcf(model, tmp_path / "robot.xml") == ()
+    again = dojo.load(tmp_path / "robot.xml", dtype="float32")
+    state = dojo.init(model, v=[1, 2, 3, 4, 5, 6])
+    np.testing.assert_allclose(passive(again, state), passive(model, state), rtol=1e-4, atol=1e-3)
+    aside = model.replace(link_com=model.link_com + 0.1)
+    assert "drag is not that of the box" in dojo.save_mjcf(aside, tmp_path / "robot.xml")[0]
+
+
+def test_restitution_of_parts_of_a_scene(tmp_path):
+    ball = """<mujoco><worldbody><body name="ball"><freejoint/><geom name="ball" size=".1"/></body>
+      </worldbody></mujoco>"""
+    dojo.save_mjcf(dojo.load(ball, restitution=0.5), tmp_path / "ball.xml")
+    scene = dojo.load(["<mujoco/>", dojo.Part(tmp_path / "ball.xml", prefix="one/")])
+    assert float(scene.geom_restitution[scene.geom("one/ball")]) == 0.5

@@ -146,6 +146,13 @@ def test_a_current_takes_along_what_floats(swimmer):
     np.testing.assert_allclose(state.v[:3], model.fluid_wind, atol=1e-6)
 
 
+def test_ellipsoids_that_are_ignored_feel_nothing():
+    xml = """<mujoco><option density="1.2"/><worldbody><body><freejoint/>
+      <geom size=".1" fluidshape="ellipsoid"/></body>
+      <body><freejoint/><geom size=".2"/></body></worldbody></mujoco>"""
+    assert dojo.load(xml, ignore="fluid").topology.fluid_link.tolist() == [1]
+
+
 def test_files_without_a_medium_have_none():
     xml = SWIMMER.replace('density="900" viscosity=".4"', "").format(wind="1 0 0", gravity="0 0 0")
     assert dojo.load(xml).fluid_box.shape == (0, 3)

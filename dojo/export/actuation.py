@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from dojo.export.bodies import name_of
-from dojo.export.document import Document, add
+from dojo.export.document import Document, add, unique
 from dojo.model.sensor import Sensor, Subtree
 
 _JOINTS = {"jointpos", "jointvel", "ballquat", "ballangvel", "jointactuatorfrc"}
@@ -39,14 +39,14 @@ def write_actuators(document: Document, names: list[str], tendons: list[str]) ->
 
 def write_sensors(document: Document, tendons: list[str], actuators: list[str]) -> None:
     """The sensors, at sites where they are at a frame."""
-    left_out = []
-    for sensor in document.model.topology.sensors:
+    left_out, sensors = [], document.model.topology.sensors
+    for name, sensor in zip(unique(s.name for s in sensors), sensors, strict=True):
         at = _place(document, sensor, tendons, actuators)
         if at is None:
             left_out.append(sensor.name)
             continue
         cutoff = sensor.cutoff or None
-        add(document.section("sensor"), sensor.kind, name=sensor.name, cutoff=cutoff, **at)
+        add(document.section("sensor"), sensor.kind, name=name, cutoff=cutoff, **at)
     if left_out:
         document.notes.append(
             f"sensors at bodies that are fixed to others, left out: {', '.join(left_out)}"
@@ -57,7 +57,7 @@ def _transmission(document: Document, k: int, tendons: list[str]) -> dict[str, A
     model, t = document.model, document.model.topology
     table = t.actuators
     if table.joint[k] >= 0:
-        return {"joint": t.joint_names[table.joint[k]]}
+        return {"joint": document.joints[table.joint[k]]}
     if table.tendon[k] >= 0:
         return {"tendon": tendons[table.tendon[k]]}
     pose = {"pos": model.actuator_pos[k], "quat": model.actuator_quat[k]}
@@ -78,16 +78,16 @@ def _place(
     document: Document, sensor: Sensor, tendons: list[str], actuators: list[str]
 ) -> dict[str, Any] | None:
     """What a sensor is at; None where the format has no such place."""
-    t, kind = document.model.topology, sensor.kind
+    kind = sensor.kind
     if sensor.subtree is not None and not _whole(document, sensor.subtree, kind == "touch"):
         return None
     if kind.startswith("e_"):
         return {}
     if kind.startswith("subtree"):
         assert sensor.subtree is not None
-        return {"body": name_of(document, int(min(sensor.subtree.links, default=-1)))}
+        return {"body": name_of(document, sensor.subtree.link)}
     if kind in _JOINTS:
-        return {"joint": t.joint_names[sensor.index]}
+        return {"joint": document.joints[sensor.index]}
     if kind.startswith("tendon"):
         return {"tendon": tendons[sensor.index]}
     if kind.startswith("actuator"):
@@ -115,10 +115,10 @@ def _site(document: Document, frame: int, name: str, **shape: Any) -> str:
 
 def _whole(document: Document, subtree: Subtree, touch: bool) -> bool:
     """Whether what hangs on a body are whole links, and all geoms those of its first one."""
-    if not len(subtree.links):
+    if subtree.link not in subtree.links:
         return False
-    of_body = document.model.topology.geom_link == subtree.links.min()
-    body = document.bodies[int(subtree.links.min())]
+    of_body = document.model.topology.geom_link == subtree.link
+    body = document.bodies[subtree.link]
     first = min(i for i, element in document.bodies.items() if element is body)
-    whole = first == subtree.links.min() and (subtree.share == 0 or subtree.link < 0)
+    whole = first == subtree.links.min()
     return whole and (not touch or bool(np.array_equal(subtree.own_geoms, of_body)))

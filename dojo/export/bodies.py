@@ -21,18 +21,18 @@ def write_bodies(document: Document) -> None:
             format has once for all of them.
     """
     model, t = document.model, document.model.topology
-    names = unique(body_names(document.model))
+    names = unique(t.link_names)
+    _note_rest(document)
     for i, kind in enumerate(t.joint_kind):
         if i and _carries_on(document, i - 1):
             element = document.bodies[i - 1]
         else:
             pose = _pose(document, i)
             mocap = True if kind == "mocap" else None
-            own = names[_last(document, i)]
+            last = _last(document, i)
+            carried = model.link_gravcomp[last] if np.any(model.link_gravcomp[last]) else None
             up = document.bodies[int(t.parent[i])]
-            element = add(up, "body", name=own, mocap=mocap, **pose)
-            if np.any(model.link_gravcomp[_last(document, i)]):
-                element.set("gravcomp", f"{float(model.link_gravcomp[_last(document, i)]):.17g}")
+            element = add(up, "body", name=names[last], mocap=mocap, gravcomp=carried, **pose)
         document.bodies[i] = element
         if kind != "mocap":
             _joint(document, i, element)
@@ -68,17 +68,11 @@ def write_geoms(document: Document, names: list[str]) -> None:
 def write_frames(document: Document) -> None:
     """Sites at the named frames but those of the bodies themselves."""
     model, t = document.model, document.model.topology
-    bodies = {*body_names(model)}
     for k, name in enumerate(t.frame_names):
-        if name not in bodies:
+        if name not in t.link_names:
             document.site(
                 int(t.frame_link[k]), name, pos=model.frame_pos[k], quat=model.frame_quat[k]
             )
-
-
-def body_names(model: Model) -> tuple[str, ...]:
-    """Names of the links; of those that share a body the last one's is the body's."""
-    return model.topology.link_names
 
 
 def _carries_on(document: Document, i: int) -> bool:
@@ -107,6 +101,29 @@ def _pose(document: Document, i: int) -> dict[str, Any]:
     return {"pos": model.link_pos[i], "quat": model.link_quat[i]}
 
 
+def _rest(document: Document, i: int) -> np.ndarray:
+    """The rest configuration that the format gives a joint."""
+    model, t = document.model, document.model.topology
+    match t.joint_kind[i]:
+        case "ball":
+            return np.array([1.0, 0.0, 0.0, 0.0])
+        case "hinge" | "slide":
+            return np.asarray(model.joint_ref[i : i + 1])
+        case _:
+            return np.asarray(model.q_rest)[t.q_start[i] : t.q_start[i + 1]]
+
+
+def _note_rest(document: Document) -> None:
+    t, q = document.model.topology, np.asarray(document.model.q_rest)
+    other = [
+        t.joint_names[i]
+        for i in range(t.nl)
+        if not np.array_equal(q[t.q_start[i] : t.q_start[i + 1]], _rest(document, i))
+    ]
+    if other:
+        document.notes.append(f"joints whose rest is not that of the file: {', '.join(other)}")
+
+
 def _joint(document: Document, i: int, element: Element) -> None:
     model, t = document.model, document.model.topology
     kind, scalar = t.joint_kind[i], t.joint_kind[i] in ("hinge", "slide")
@@ -117,7 +134,7 @@ def _joint(document: Document, i: int, element: Element) -> None:
         span = [0.0, model.ball_range[ball]]
     spring = np.asarray(model.spring_ref)[places]
     stiff = bool(np.any(model.joint_stiffness[i]))
-    if stiff and not scalar and not np.array_equal(spring, np.asarray(model.q_rest)[places]):
+    if stiff and not scalar and not np.array_equal(spring, _rest(document, i)):
         raise ModelError(
             f"save_mjcf: joint {t.joint_names[i]} has a spring that is relaxed away from its "
             "rest configuration, which MJCF cannot say of a free or ball joint."
@@ -125,7 +142,7 @@ def _joint(document: Document, i: int, element: Element) -> None:
     add(
         element,
         "joint",
-        name=t.joint_names[i],
+        name=document.joints[i],
         type=kind,
         axis=model.joint_axis[i] if scalar else None,
         pos=model.joint_anchor[i] if kind in ("hinge", "ball") else None,
@@ -183,16 +200,23 @@ def principal(model: Model, i: int) -> tuple[np.ndarray, np.ndarray]:
     """
     inertia = np.asarray(model.link_inertia[i], dtype=float)
     moments, axes = np.linalg.eigh(inertia)
+    # Of flat bodies the largest moment is the sum of the others, but for rounding.
+    rounding = 100.0 * float(np.finfo(model.dtype).eps) * moments.max()
+    excess = moments.max() - (moments.sum() - moments.max())
+    if not moments.min() > 0 or excess > rounding:
+        raise ModelError(
+            f"save_mjcf: link {model.topology.link_names[i]} has the moments of inertia {moments}: "
+            "MJCF takes positive ones of which two are together at least the third."
+        )
     rows = np.flatnonzero(model.topology.fluid_link == i)
     if len(rows):
         box = Rotation.from_quat(np.asarray(model.fluid_quat[rows[0]]), scalar_first=True)
         turned = box.as_matrix().T @ inertia @ box.as_matrix()
-        if np.abs(turned - np.diag(np.diag(turned))).max() < 1e-9 * moments.max():
+        if np.abs(turned - np.diag(np.diag(turned))).max() <= rounding:
             moments, axes = np.diag(turned).copy(), box.as_matrix()
     axes[:, 2] *= np.sign(np.linalg.det(axes))
     quat = np.zeros(4)
     mujoco.mju_mat2Quat(quat, axes.ravel())
-    # Of flat bodies the largest moment is the sum of the others, but for rounding.
     most = int(moments.argmax())
     moments[most] = min(moments[most], moments.sum() - moments[most])
     return moments, quat

@@ -27,7 +27,9 @@ def write_tendons(document: Document, names: list[str], geoms: list[str]) -> Non
             damping=_some(model.tendon_damping[k]),
             springlength=model.tendon_springlength[k],
         )
-        _write_sum(document, element, np.asarray(model.tendon_coefficients[k]))
+        if not len(pieces):
+            row = np.asarray(model.tendon_coefficients[k])
+            _write_sum(document, element, row, t.tendon_dofs[k])
         _write_path(element, t.tendon_paths, k, pieces, points, geoms)
 
 
@@ -39,7 +41,10 @@ def write_equalities(document: Document, tendons: list[str]) -> None:
     for k, name in enumerate(names[: len(e.first)]):
         ends = [
             document.site(
-                int(link), f"{name}/{side}", pos=model.equality_pos[k, i], quat=_quat(model, k, i)
+                int(link),
+                f"{name}/{side}",
+                pos=model.equality_pos[k, i],
+                quat=model.equality_quat[k, i],
             )
             for i, (side, link) in enumerate((("first", e.first[k]), ("second", e.second[k])))
         ]
@@ -47,10 +52,6 @@ def write_equalities(document: Document, tendons: list[str]) -> None:
         add(section, kind, name=name, site1=ends[0], site2=ends[1])
     for k, name in enumerate(names[len(e.first) :]):
         _write_coupling(document, k, name, tendons)
-
-
-def _quat(model: Any, k: int, side: int) -> Any:
-    return model.equality_quat[k, side]
 
 
 def _write_coupling(document: Document, k: int, name: str, tendons: list[str]) -> None:
@@ -81,10 +82,9 @@ def _write_coupling(document: Document, k: int, name: str, tendons: list[str]) -
 
 def _rest(document: Document) -> np.ndarray:
     """Rest positions of hinges and slides by degree of freedom, zero for others."""
-    t, q = document.model.topology, np.asarray(document.model.q_rest, dtype=float)
-    rest = np.zeros(document.model.nv)
+    t, rest = document.model.topology, np.zeros(document.model.nv)
     for i in t.joints_of("hinge", "slide"):
-        rest[t.v_start[i]] = q[t.q_start[i]]
+        rest[t.v_start[i]] = document.model.joint_ref[i]
     return rest
 
 
@@ -95,7 +95,7 @@ def _single(document: Document, row: np.ndarray) -> str | None:
         return ""
     single = len(used) == 1 and row[used[0]] == 1.0
     t = document.model.topology
-    return t.joint_names[t.dof_link[used[0]]] if single else None
+    return document.joints[t.dof_link[used[0]]] if single else None
 
 
 def _tendon_of(document: Document, row: np.ndarray, name: str, tendons: list[str]) -> str | None:
@@ -109,14 +109,14 @@ def _tendon_of(document: Document, row: np.ndarray, name: str, tendons: list[str
         return tendons[int(np.argmax(same))]
     section = document.section("tendon")
     own = unused(name, [str(tendon.get("name")) for tendon in section])
-    _write_sum(document, add(section, "fixed", name=own), row)
+    _write_sum(document, add(section, "fixed", name=own), row, row != 0)
     return own
 
 
-def _write_sum(document: Document, element: Element, row: np.ndarray) -> None:
+def _write_sum(document: Document, element: Element, row: np.ndarray, dofs: np.ndarray) -> None:
     t = document.model.topology
-    for dof in np.flatnonzero(row):
-        add(element, "joint", joint=t.joint_names[t.dof_link[dof]], coef=row[dof])
+    for dof in np.flatnonzero(dofs):
+        add(element, "joint", joint=document.joints[t.dof_link[dof]], coef=row[dof])
 
 
 def _points(document: Document) -> list[str]:

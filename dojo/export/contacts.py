@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-import mujoco
 import numpy as np
 
 from dojo.export.bodies import name_of
@@ -113,7 +112,7 @@ def _stands(document: Document, geom: int) -> bool:
 
 def _found(document: Document, names: list[str]) -> set[Ends]:
     """The pairs that MuJoCo's filters leave of the document as it is."""
-    m = mujoco.MjModel.from_xml_string(document.text())
+    m = document.compiled()
     index = {name: g for g, name in enumerate(names)}
     kinds = document.model.topology.geom_kind
     found = set()

@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from typing import Any
 from xml.etree import ElementTree
 
+import mujoco
 import numpy as np
 
+from dojo.model.errors import ModelError
 from dojo.model.model import Model
 from dojo.model.topology import WORLD
 
@@ -33,7 +35,8 @@ class Document:
     root: Element
     # The element of each link's body, of the world too; links of one body share it.
     bodies: dict[int, Element] = dataclasses.field(default_factory=dict)
-    taken: set[str] = dataclasses.field(default_factory=set)  # names of sites
+    joints: list[str] = dataclasses.field(default_factory=list)  # their names here
+    sites: dict[str, Any] = dataclasses.field(default_factory=dict)  # names, and what they are
     notes: list[str] = dataclasses.field(default_factory=list)  # what the format cannot say
 
     @classmethod
@@ -43,7 +46,7 @@ class Document:
         add(root, "compiler", angle="radian", autolimits=False, inertiafromgeom=False)
         for section in _SECTIONS:
             ElementTree.SubElement(root, section)
-        document = cls(model, root)
+        document = cls(model, root, joints=unique(model.topology.joint_names))
         document.bodies[WORLD] = document.section("worldbody")
         return document
 
@@ -54,11 +57,28 @@ class Document:
         return found
 
     def site(self, link: int, name: str, **attributes: Any) -> str:
-        """A new site in a link's body; the name that it got."""
-        own = unused(name, self.taken)
-        self.taken.add(own)
+        """A site in a link's body, a new one if there is none; the name that it got."""
+        what = link, {key: _written(value) for key, value in attributes.items()}
+        for known, other in self.sites.items():
+            if other == what:
+                return known
+        own = unused(name, self.sites)
+        self.sites[own] = what
         add(self.bodies[link], "site", name=own, **attributes)
         return own
+
+    def compiled(self) -> mujoco.MjModel:
+        """What MuJoCo makes of it.
+
+        Raises:
+            ModelError: nothing, because of some parameter.
+        """
+        try:
+            return mujoco.MjModel.from_xml_string(self.text())
+        except ValueError as error:
+            raise ModelError(
+                f"save_mjcf: MuJoCo's compiler does not take this model: {error}."
+            ) from None
 
     def text(self) -> str:
         """The XML, without empty sections."""
@@ -70,8 +90,16 @@ class Document:
 
 def add(parent: Element, tag: str, **attributes: Any) -> Element:
     """A new element; attributes that are None are left out."""
-    written = {key: _written(value) for key, value in attributes.items() if value is not None}
-    return ElementTree.SubElement(parent, tag, written)
+    element = ElementTree.SubElement(parent, tag)
+    write(element, **attributes)
+    return element
+
+
+def write(element: Element, **attributes: Any) -> None:
+    """More attributes of an element."""
+    for key, value in attributes.items():
+        if value is not None:
+            element.set(key, _written(value))
 
 
 def unused(name: str, taken: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
 """A model as an MJCF file, with its parameters of now."""
 
 import os
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,9 +11,10 @@ from dojo.export.actuation import write_actuators, write_sensors
 from dojo.export.bodies import write_bodies, write_frames, write_geoms
 from dojo.export.constraints import write_equalities, write_tendons
 from dojo.export.contacts import write_contacts
-from dojo.export.document import Document, add, unique
+from dojo.export.document import Document, add, unique, write
 from dojo.export.medium import write_medium
 from dojo.loaders.restitution import CUSTOM
+from dojo.model.errors import ModelError
 from dojo.model.model import Model
 
 
@@ -21,7 +23,8 @@ def save_mjcf(model: Model, path: str | os.PathLike[str]) -> tuple[str, ...]:
 
     Meshes and height fields are in the file. What collides of a mesh is its hull, as here, and
     bodies that were fixed to others are part of them. MuJoCo keeps meshes and heights in single
-    precision. Materials, textures, lights, cameras and `contact_budget` are not written.
+    precision. Not written: materials, textures, lights, cameras, `contact_budget`, MuJoCo's solver
+    settings but for the elliptic cone, and what was left out when the model was loaded.
 
     Args:
         model: the robot, e.g. with identified parameters.
@@ -31,8 +34,12 @@ def save_mjcf(model: Model, path: str | os.PathLike[str]) -> tuple[str, ...]:
         What the format cannot say of this model, a line each.
 
     Raises:
-        ModelError: parameters that MJCF has no place for.
+        ModelError: parameters that MJCF has no place for, a batch of models.
     """
+    if np.ndim(model.timestep):
+        raise ModelError(
+            "save_mjcf: takes one model, not a batch: jax.tree.map(lambda x: x[0], ...)."
+        )
     target = Path(path)
     document = Document.of(model, target.stem)
     t = model.topology
@@ -52,16 +59,22 @@ def save_mjcf(model: Model, path: str | os.PathLike[str]) -> tuple[str, ...]:
     _write_restitution(document, geoms)
     _write_keyframes(document)
     for note in document.notes:
-        document.root.insert(0, ElementTree.Comment(f" {note.replace('--', '- -')} "))
+        # Two hyphens would end a comment.
+        document.root.insert(0, ElementTree.Comment(f" {re.sub('-(?=-)', '- ', note)} "))
+    document.compiled()
     target.write_text(document.text(), encoding="utf-8")
     return tuple(document.notes)
 
 
 def _write_options(document: Document) -> None:
-    model, option = document.model, document.section("option")
-    option.set("timestep", f"{float(model.timestep):.17g}")
-    option.set("gravity", " ".join(f"{float(x):.17g}" for x in model.gravity))
-    option.set("magnetic", " ".join(f"{x:.17g}" for x in model.topology.magnetic_field))
+    model = document.model
+    write(
+        document.section("option"),
+        timestep=model.timestep,
+        gravity=model.gravity,
+        magnetic=model.topology.magnetic_field,
+        cone="elliptic",
+    )
 
 
 def _write_restitution(document: Document, geoms: list[str]) -> None:
@@ -76,13 +89,13 @@ def _write_restitution(document: Document, geoms: list[str]) -> None:
 
 def _write_keyframes(document: Document) -> None:
     t, mocap = document.model.topology, 7 * document.model.nmocap
-    for key in t.keyframes:
+    for name, key in zip(unique(key.name for key in t.keyframes), t.keyframes, strict=True):
         split = len(key.q) - mocap
         poses = np.reshape(key.q[split:], (-1, 7))
         add(
             document.section("keyframe"),
             "key",
-            name=key.name,
+            name=name,
             qpos=key.q[:split],
             qvel=key.v,
             act=key.act or None,

@@ -25,8 +25,10 @@ class Fluid:
 def read_fluid(m: mujoco.MjModel, links: Links, found: Findings) -> Fluid:
     """The bodies by their boxes of equal inertia; refuses MuJoCo's model of ellipsoids."""
     acts = _acts(m)
-    bodies = np.flatnonzero((links.body_link != WORLD) & (m.body_mass > 0) & acts)
     shaped = np.flatnonzero((m.geom_fluid[:, 0] > 0) & acts)
+    moving = (links.body_link != WORLD) & (links.body_link < m.njnt) & (m.body_mass > 0)
+    # MuJoCo's model of ellipsoids stands for the box of its body.
+    bodies = np.setdiff1d(np.flatnonzero(moving & acts), m.geom_bodyid[shaped])
     if len(shaped):
         names = listing([geom_name(m, int(g)) for g in shaped])
         found.refuse("fluid", f"fluidshape='ellipsoid' of geoms {names}")
@@ -38,7 +40,9 @@ def read_fluid(m: mujoco.MjModel, links: Links, found: Findings) -> Fluid:
             "fluid_density": medium[0],
             "fluid_viscosity": medium[1],
             "fluid_wind": m.opt.wind.copy(),
-            "fluid_box": np.array([_box(m, int(b)) for b in bodies]).reshape(-1, 3),
+            "fluid_box": np.array(
+                [box_of(m.body_inertia[b], float(m.body_mass[b])) for b in bodies]
+            ).reshape(-1, 3),
             "fluid_pos": np.array([pose.pos for pose in poses]).reshape(-1, 3),
             "fluid_quat": np.array([pose.quat for pose in poses]).reshape(-1, 4),
         },
@@ -51,7 +55,6 @@ def _acts(m: mujoco.MjModel) -> bool:
     return passive and bool(m.opt.density or m.opt.viscosity)
 
 
-def _box(m: mujoco.MjModel, body: int) -> np.ndarray:
-    """Sides (3,) of the box with the body's mass and moments of inertia [m]."""
-    moments, mass = m.body_inertia[body], m.body_mass[body]
+def box_of(moments: np.ndarray, mass: float) -> np.ndarray:
+    """Sides (3,) of the box with this mass and these moments of inertia [m]."""
     return np.sqrt(6.0 * np.maximum(moments.sum() - 2.0 * moments, 1e-15) / mass)

@@ -14,7 +14,7 @@ import numpy as np
 
 from dojo.loaders.findings import Findings
 from dojo.loaders.geoms import Geoms
-from dojo.loaders.names import body_name
+from dojo.loaders.names import body_name, element_name
 from dojo.loaders.urdf import is_urdf, parsed
 from dojo.model.errors import ModelError, close_matches
 
@@ -67,18 +67,17 @@ def _urdf_links(text: str) -> dict[str, float]:
 
 
 def _of_tuple(m: mujoco.MjModel, geoms: Geoms) -> np.ndarray:
-    """What the file's own tuple gives, (ng,)."""
+    """What the file's own tuples give, (ng,)."""
     values = np.zeros(len(geoms.names))
-    at = mujoco.mj_name2id(m, mujoco.mjtObj.mjOBJ_TUPLE, CUSTOM)
-    if at < 0:
-        return values
-    entries = slice(m.tuple_adr[at], m.tuple_adr[at] + m.tuple_size[at])
-    of_geoms = m.tuple_objtype[entries] == int(mujoco.mjtObj.mjOBJ_GEOM)
-    for g, value in zip(
-        m.tuple_objid[entries][of_geoms], m.tuple_objprm[entries][of_geoms], strict=True
-    ):
-        if int(g) in geoms.index:
-            values[geoms.index[int(g)]] = value
+    for at in range(m.ntuple):
+        # Of a part of a scene the name has its prefix.
+        if not element_name(m, mujoco.mjtObj.mjOBJ_TUPLE, at).endswith(CUSTOM):
+            continue
+        for k in range(m.tuple_adr[at], m.tuple_adr[at] + m.tuple_size[at]):
+            geom = int(m.tuple_objid[k])
+            is_geom = m.tuple_objtype[k] == int(mujoco.mjtObj.mjOBJ_GEOM)
+            if is_geom and geom in geoms.index:
+                values[geoms.index[geom]] = m.tuple_objprm[k]
     return values
 
 

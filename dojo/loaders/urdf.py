@@ -237,13 +237,13 @@ def _masses(robot: _Element) -> dict[str, float]:
 
 def _without_massless_inertias(robot: _Element, found: Findings) -> None:
     """Frames are often written as links without mass, with an inertia that no one means."""
-    massless = []
+    massless, masses = [], _masses(robot)
     for link in robot.findall("link"):
         element = link.find("inertial/inertia")
         inertia = None if element is None else _inertia(element)
         if element is None or inertia is None or not inertia.any():
             continue
-        if _masses(robot).get(link.get("name", "")) == 0.0:
+        if masses.get(link.get("name", "")) == 0.0:
             massless.append(link.get("name", ""))
             for key in _MOMENTS:
                 element.set(key, "0")

@@ -307,6 +307,8 @@ def check_values(name: str, values: np.ndarray) -> None:
         raise ModelError(f"Parameter {name} = {values}: must be positive, e.g. 0.01.")
     if name in _NOT_NEGATIVE and (values < 0).any():
         raise ModelError(f"Parameter {name}: entry {int(values.argmin())} is negative.")
+    if name == "ball_range" and (values > np.pi).any():
+        raise ModelError(f"Parameter {name} = {values}: no ball is turned by more than pi.")
     if name in _SHARE and ((values < 0) | (values > 1)).any():
         entry = int(np.argmax((values < 0) | (values > 1)))
         raise ModelError(

@@ -263,7 +263,7 @@ class Topology(ContentHashed):
 
     @property
     def nlimit(self) -> int:
-        """Number of limited joints and tendons."""
+        """Number of limited hinges and slides, tendons and ball joints."""
         return len(self.limited) + self.nspan
 
     @property

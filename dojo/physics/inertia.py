@@ -197,7 +197,7 @@ def bias_force(model: Model, state: State) -> Array:
 
     M a + c = applied forces. Recursive Newton-Euler with zero acceleration.
     """
-    return _bias_force(model, normalize_configuration(model, state.q), state.v)
+    return _bias_force(model, normalize_configuration(model, state.q), jnp.asarray(state.v))
 
 
 @functools.partial(jax.jit, inline=True)
