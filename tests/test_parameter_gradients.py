@@ -52,7 +52,7 @@ CONTROL = np.array([2.0, 0.5, 1.0])  # the first beyond its range, the others be
 # No step reads the rest pose, frames and sensors; restitution, height fields, equality constraints,
 # tendons, sites and activations have tests of their own.
 _ELSEWHERE = ("q_rest", "geom_restitution", "hfield_heights", "actuator_pos", "actuator_quat")
-_APART = ("equality", "coupling", "tendon", "activation", "sensor", "frame")
+_APART = ("equality", "coupling", "tendon", "activation", "fluid", "ball", "sensor", "frame")
 PARAMETERS = [
     name for name in parameter_names() if name not in _ELSEWHERE and not name.startswith(_APART)
 ]
