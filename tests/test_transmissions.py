@@ -270,3 +270,25 @@ def test_single_precision(kinds):
     options = dojo.SolverOptions(kappa=float(info.kappa))
     expected = dojo.step(kinds, state, u, options=options)[0].v
     np.testing.assert_allclose(after.v, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_jacobians_where_a_joint_limits_a_tendon_s_servo():
+    """What the limit leaves of the servo's resistance meets the speed that the step starts with."""
+    model = dojo.load(
+        """<mujoco><option timestep="0.01"/><worldbody><body>
+        <joint name="a" axis="0 1 0" actuatorfrcrange="-.5 .5"/><geom size=".05" pos=".2 0 0"/>
+        <body pos=".4 0 0"><joint name="b" axis="0 1 0"/><geom size=".05" pos=".2 0 0"/></body>
+        </body></worldbody><tendon><fixed name="both"><joint joint="a" coef="1"/>
+        <joint joint="b" coef=".5"/></fixed></tendon>
+        <actuator><velocity tendon="both" kv="3"/></actuator></mujoco>"""
+    )
+    x, u = jnp.array([0.3, 0.2, 2.0, -1.0]), jnp.array([-1.5])
+
+    def after(x):
+        end, info = dojo.step(model, dojo.State(x[:2], x[2:]), u)
+        return jnp.concatenate([end.q, end.v]), info.converged
+
+    expected, converged = jax.jit(jax.jacfwd(after, has_aux=True))(x)
+    found, _ = jax.jit(dojo.linearize)(model, dojo.State(x[:2], x[2:]), u)
+    assert converged
+    np.testing.assert_allclose(found, expected, atol=1e-10 * np.abs(expected).max())
