@@ -359,6 +359,7 @@ PILE = """<mujoco><option timestep="0.01"/>
 </worldbody></mujoco>"""
 
 
+@pytest.mark.slow
 def test_jacobians_of_a_pile_agree_with_differences():
     model, lanes = dojo.load(PILE), 6
     rng = np.random.default_rng(0)
@@ -377,6 +378,7 @@ def test_jacobians_of_a_pile_agree_with_differences():
     assert (error < 1e-6).all(), error
 
 
+@pytest.mark.slow
 def test_a_budget_keeps_the_nearest_pairs_and_tells_of_others():
     """A row of twelve balls on the floor, the first one rolls into it."""
     neighbours = 11

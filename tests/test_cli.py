@@ -93,6 +93,7 @@ def test_bad_use_is_explained(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_demo(tmp_path, capsys):
     page = tmp_path / "demo.html"
     assert main(["demo", "--html", str(page)]) == 0

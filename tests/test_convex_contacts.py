@@ -401,6 +401,7 @@ def test_gaps_follow_the_sizes_of_geoms():
     np.testing.assert_allclose(np.asarray(got)[near], expected[near], rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_gaps_points_and_normals_follow_every_shape(poses):
     """Of all pairs, along a change of all sizes, corners and places of geoms."""
     model = dojo.load(scene(), contact_budget=1000)

@@ -206,6 +206,7 @@ def check_modes(loss, inputs):
     assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(reverse))
 
 
+@pytest.mark.slow
 def test_gradient_at_another_kappa(box):
     """grad_kappa: the state of kappa, the derivative of the problem at grad_kappa."""
     state = dojo.init(box, q=BOX_STATES["slip"][0], v=BOX_STATES["slip"][1])

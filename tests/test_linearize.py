@@ -134,7 +134,9 @@ def test_in_substeps(box):
     np.testing.assert_allclose(whole[0], product, atol=1e-10 * np.abs(product).max())
 
 
-@pytest.mark.parametrize(("speed", "parts"), [(-1.4, 16), (-0.5, 1)])
+@pytest.mark.parametrize(
+    ("speed", "parts"), [pytest.param(-1.4, 16, marks=pytest.mark.slow), (-0.5, 1)]
+)
 def test_of_what_was_taken_again_in_parts(speed, parts):
     """A chain that cannot take its momentum in one step: derivatives are those of the parts."""
     model, ends = dojo.load(CHAIN), np.array([1.0, -2.0])
@@ -180,6 +182,7 @@ def test_without_contacts():
     check(model, states_of(model, 0.2), dojo.SolverOptions())
 
 
+@pytest.mark.slow
 def test_can_be_differentiated(box):
     """d A / d q, as second-order methods ask for, against central differences."""
     options = dojo.SolverOptions(kappa=1e-3)

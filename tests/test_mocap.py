@@ -110,7 +110,7 @@ def test_poses_are_the_last_of_q_and_mujocos():
     np.testing.assert_allclose(poses.rot.reshape(-1, 9), data.geom_xmat, atol=1e-14)
 
 
-@pytest.mark.parametrize("restitution", [None, 0.6])
+@pytest.mark.parametrize("restitution", [None, pytest.param(0.6, marks=pytest.mark.slow)])
 def test_the_same_motion_seen_from_a_train(restitution):
     """Contacts know of relative motion alone: bodies fall, slide, roll and are pushed."""
     model, count = dojo.load(PLATE, restitution=restitution), 80
@@ -199,7 +199,9 @@ def test_a_hand_that_crushes_is_told_of(plate):
     assert jnp.isfinite(after.q).all()
 
 
-@pytest.mark.parametrize("case", ["weld and wall", "ball on a table"])
+@pytest.mark.parametrize(
+    "case", [pytest.param("weld and wall", marks=pytest.mark.slow), "ball on a table"]
+)
 def test_jacobians(case, held):
     """By the state in closed form, by where bodies go too in forward mode: against differences."""
     model = held if case == "weld and wall" else dojo.load(TABLE)
@@ -251,6 +253,7 @@ def test_jacobians(case, held):
             assert np.abs(a @ x[part] - forward).max() < 1e-9 * scale
 
 
+@pytest.mark.slow
 def test_backward_mode(held):
     """Through a rollout, by the poses of all steps."""
     mocaps = moving(held, [0.3, -0.2, 0.1], 3)

@@ -129,6 +129,7 @@ def test_jacobians(paths):
     assert (pushed[[1, 2]] > 0.05).all(), pushed
 
 
+@pytest.mark.slow
 def test_derivatives_by_parameters_and_control(paths):
     """Forward mode, and B in closed form, against differences."""
     options, rng = dojo.SolverOptions(kappa=1e-4), np.random.default_rng(5)

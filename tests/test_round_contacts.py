@@ -151,6 +151,7 @@ def struck():
     return step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("strike", "parts"), [(0, 1), (1, 4)])
 def test_a_motion_that_makes_energy_is_passed_over(struck, strike, parts):
     """From 3.36 J there were 4.37 J, from 1.53 J 138, and the status STEP_TOO_LARGE.

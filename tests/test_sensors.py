@@ -215,6 +215,7 @@ def test_what_is_measured_over_steps_needs_one(robot):
         robot.sensor("imv")
 
 
+@pytest.mark.slow
 def test_gradients_and_batches(robot):
     """By the place of a sensor, in a batch, through a step."""
     rng = np.random.default_rng(0)

@@ -108,6 +108,7 @@ def test_a_turn_of_a_radian_a_step_is_called_too_large():
     assert int(info.iterations) == int(infos.iterations.sum())
 
 
+@pytest.mark.slow
 def test_a_chain_that_cannot_take_its_momentum_is_called_too_large():
     """Two light links with a heavy end, about to be stretched: the best iterates turn no link by a
     radian, but the momentum of the end saturates where they are straight. Substeps solve it."""
@@ -193,7 +194,12 @@ def test_a_spoilt_lane_leaves_the_others_as_they_were(model):
 
 
 @pytest.mark.parametrize(
-    "name", ["box", "quadruped", pytest.param("humanoid", marks=pytest.mark.slow)]
+    "name",
+    [
+        pytest.param("box", marks=pytest.mark.slow),
+        "quadruped",
+        pytest.param("humanoid", marks=pytest.mark.slow),
+    ],
 )
 def test_single_precision(name):
     """float32 at its default kappa follows float64 at the same kappa."""

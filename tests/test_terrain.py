@@ -210,6 +210,7 @@ def tumbling(steps):
     return steps.simulate(jnp.tile(steps.model.q_rest, (3, 1)), v, 150, kappa=1e-7)
 
 
+@pytest.mark.slow
 def test_bodies_tumble_over_hills(steps, tumbling):
     states, infos = tumbling
     assert infos.converged.all()
@@ -245,6 +246,7 @@ def some(states):
     return [jnp.asarray(x[30::18].reshape(-1, x.shape[-1])) for x in (states.q, states.v)]
 
 
+@pytest.mark.slow
 def test_jacobians_agree_with_differences(steps, tumbling):
     """As they fall, as they hit and at rest, each time with another velocity."""
     states, _ = tumbling
@@ -295,6 +297,7 @@ def test_contacts_by_the_heights(steps, tumbling, touches):
         assert error.max() < 1e-6 * max(1, np.abs(slope).max())
 
 
+@pytest.mark.slow
 def test_what_is_chosen_is_no_matter_of_rounding(steps, tumbling, touches):
     """Contacts where the bodies are moved by about a picometre, any way."""
     states, _ = tumbling

@@ -341,6 +341,7 @@ def test_gradients_are_central_differences_in_both_modes(measured):
     assert forward[5, 3] == pytest.approx(-0.6 * w / u, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_hard_impacts_with_smooth_gradients():
     """grad_kappa: the derivatives are those at that kappa, of the same impact."""
     hard = dojo.SolverOptions(kappa=1e-10, grad_kappa=SMOOTH, tolerance=1e-11)

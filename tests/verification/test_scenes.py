@@ -193,6 +193,7 @@ def test_an_arch_stands(measured):
     assert joints == pytest.approx([ends[0][0]] * len(joints), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("share", "falls"), [(1.01, False), (0.99, True)])
 def test_an_arch_falls_where_friction_cannot_hold_it(share, falls, measured):
     """By limit analysis no forces can below 0.309, see `arch_equilibrium`; 1 % to both sides."""
