@@ -6,9 +6,8 @@ import numpy as np
 
 from dojo.export.bodies import name_of
 from dojo.export.document import Document, add, unique
+from dojo.loaders.sensors import JOINTS
 from dojo.model.sensor import Sensor, Subtree
-
-_JOINTS = {"jointpos", "jointvel", "ballquat", "ballangvel", "jointactuatorfrc"}
 
 
 def write_actuators(document: Document, names: list[str], tendons: list[str]) -> None:
@@ -86,7 +85,7 @@ def _place(
     if kind.startswith("subtree"):
         assert sensor.subtree is not None
         return {"body": name_of(document, sensor.subtree.link)}
-    if kind in _JOINTS:
+    if kind in JOINTS:
         return {"joint": document.joints[sensor.index]}
     if kind.startswith("tendon"):
         return {"tendon": tendons[sensor.index]}

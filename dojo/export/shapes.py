@@ -57,12 +57,16 @@ class Shapes:
         )
 
     def _asset(self, name: str, vertices: np.ndarray, faces: np.ndarray | None) -> str:
-        assets = self.document.section("asset")
-        own = unused(name, [str(asset.get("name")) for asset in assets])
         # The inertia of a shell is there for open meshes as well; masses are the bodies' own.
         kind = "convex" if faces is None else "shell"
         written = None if faces is None else " ".join(str(i) for i in np.ravel(faces))
-        add(assets, "mesh", name=own, inertia=kind, vertex=vertices, face=written)
+        return self._add("mesh", name, inertia=kind, vertex=vertices, face=written)
+
+    def _add(self, tag: str, name: str, **attributes: Any) -> str:
+        """A new asset; the name that it got."""
+        assets = self.document.section("asset")
+        own = unused(name, [str(asset.get("name")) for asset in assets])
+        add(assets, tag, name=own, **attributes)
         return own
 
     def _hfield(self, geom: int, name: str) -> tuple[Any, dict[str, Any]]:
@@ -73,12 +77,9 @@ class Shapes:
         heights = np.asarray(model.hfield_heights, dtype=float)
         heights = heights[field.start : field.start + field.rows * field.columns]
         low, span = heights.min(), float(np.ptp(heights)) or 1.0
-        assets = self.document.section("asset")
-        own = unused(name, [str(asset.get("name")) for asset in assets])
-        add(
-            assets,
+        own = self._add(
             "hfield",
-            name=own,
+            name,
             nrow=field.rows,
             ncol=field.columns,
             size=[*field.extent, span, _BASE],

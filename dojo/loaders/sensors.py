@@ -18,10 +18,10 @@ _FRAMES = {"framepos", "framequat", "framexaxis", "frameyaxis", "framezaxis"}
 _FRAMES |= {"framelinvel", "frameangvel", "framelinacc", "frameangacc"}
 _AT_SITES = {"accelerometer", "velocimeter", "gyro", "magnetometer", "force", "torque", "touch"}
 _SUBTREES = {"subtreecom", "subtreelinvel", "subtreeangmom"}
-_JOINTS = {"jointpos", "jointvel", "ballquat", "ballangvel", "jointactuatorfrc"}
+JOINTS = {"jointpos", "jointvel", "ballquat", "ballangvel", "jointactuatorfrc"}
 _TENDONS, _ACTUATORS = {"tendonpos", "tendonvel"}, {"actuatorpos", "actuatorvel", "actuatorfrc"}
 _ENERGIES = {"e_potential", "e_kinetic"}
-KINDS = _FRAMES | _AT_SITES | _SUBTREES | _JOINTS | _TENDONS | _ACTUATORS | _ENERGIES
+KINDS = _FRAMES | _AT_SITES | _SUBTREES | JOINTS | _TENDONS | _ACTUATORS | _ENERGIES
 # MuJoCo's short names, where they differ from those in files.
 _LONG = {"jointactfrc": "jointactuatorfrc"}
 _ZONES = {
@@ -58,7 +58,7 @@ def read_sensors(
     frames: dict[_Object, int] = {}
     sensors, left_out = [], []
     index = {
-        **dict.fromkeys(_JOINTS, np.arange(m.njnt)),
+        **dict.fromkeys(JOINTS, np.arange(m.njnt)),
         **dict.fromkeys(_TENDONS, tendons.index),
         **dict.fromkeys(_ACTUATORS, _places(actuators.index, m.nu)),
     }
