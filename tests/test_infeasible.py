@@ -207,3 +207,33 @@ def test_the_turn_that_a_barrier_has_the_energy_for():
         turns.append(float(solvability.barrier_turn(model, problem.node, jnp.asarray(1e-3))))
     one = np.sqrt(2 * 1e-3 * float(model.timestep) / 3)
     np.testing.assert_allclose(turns, [one, np.sqrt(2) * one], rtol=1e-6)
+
+
+# A hinged arm whose side face lies on that of a fixed block: {} is where its axis goes through.
+FACES = (
+    '<geom type="box" size=".1 .1 .1"/><body pos="0 {} 0"><joint name="hinge" axis="0 1 0"/>'
+    '<geom type="cylinder" size=".05 .3" zaxis="1 0 .3" pos=".2 0 0" mass="1" {}/></body>'
+)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("gap", [1e-3, 0.0, -1e-3])
+def test_a_contact_that_moves_nothing_has_no_part_in_the_step(gap, dtype):
+    """The arm's hinge leads along the face: it swings as one that touches nothing."""
+    with_contact, without = (
+        dojo.load(WORLD.format(FACES.format(0.15 + gap, filters)), dtype=dtype)
+        for filters in ("", 'contype="0" conaffinity="0"')
+    )
+    assert with_contact.topology.nc
+    # Half a second in single precision: what the tolerances of its steps add up to.
+    along, within = (5e-3, 1e-4) if dtype == jnp.float32 else (1e-12, 1e-12)
+    for speed in (0.0, 2.0):
+        ends = []
+        for model in (with_contact, without):
+            states, infos = dojo.rollout(model, dojo.init(model, v=[speed]), jnp.zeros((50, 0)))
+            assert (infos.status == dojo.Status.CONVERGED).all()
+            ends.append(jnp.concatenate([states.q, states.v], axis=1))
+        assert jnp.abs(ends[0] - ends[1]).max() < along
+    state = dojo.init(with_contact, v=[2.0])
+    for a, b in zip(*(dojo.linearize(m, state)[:2] for m in (with_contact, without)), strict=True):
+        assert jnp.abs(a - b).max(initial=0.0) < within

@@ -73,6 +73,8 @@ from dojo.physics.limits import (
 FADE_START, FADE_END = 1.0, 2.0
 # A bound violated at the start is left at this speed [m/s or rad/s], not within one step.
 RECOVERY_SPEED = 0.5
+# Levers [m, or 1 of slides] below this, or below the rounding of poses, are none.
+_NO_LEVER = 1e-9
 
 
 class Node(NamedTuple):
@@ -141,8 +143,10 @@ def prepare(
     contacts = framed(model, contacts, now)
     point = contact_points(now)
     gap = jnp.concatenate([now.gap, limit_gap(model, q, frames)])
+    asked = jnp.minimum(0.0, gap + model.timestep * RECOVERY_SPEED)
     rows = rows_at(model, contacts, point, axes, twists)
     approach = rows.speed(v)[: len(now.gap)]
+    moves = jnp.concatenate([bears(model, frames, rows), jnp.ones(len(gap) - len(now.gap), bool)])
     return Node(
         q=q,
         v=v,
@@ -157,13 +161,13 @@ def prepare(
         contacts=contacts,
         point=point,
         rows=rows,
-        weight=nearness(now.gap, model.timestep * approach),
+        weight=moves[: len(now.gap)] * nearness(now.gap, model.timestep * approach),
         gap=gap,
         spans=span_pull(model, q, v, frames, axes),
         bonds=held,
         multiplier=multiplier,
         remains=remains,
-        target=jnp.minimum(0.0, gap + model.timestep * RECOVERY_SPEED),
+        target=jnp.where(moves, asked, gap - FADE_END),
         unhindered=unhindered,
     )
 
@@ -176,6 +180,17 @@ def frames_ahead(
         return frames
     ahead = integrate(model, q, model.timestep * v)
     return link_frames(model, maps, mocap.carried(model, ahead, speed))
+
+
+def bears(model: Model, frames: Frames, rows: ContactRows) -> Array:
+    """Whether a contact's impulse along its normal moves anything, (nc,).
+
+    A link that slides along another by its hinge, face on face, is touched by what it neither can
+    leave nor enter: the gap stays what it is, and the impulse is not determined.
+    """
+    extent = 1.0 + jnp.max(jnp.abs(frames.pos))
+    shortest = jnp.maximum(_NO_LEVER, 64 * float(jnp.finfo(model.dtype).eps) * extent)
+    return jnp.max(jnp.abs(rows.values[:, : model.topology.nc]), axis=0, initial=0.0) > shortest
 
 
 def nearness(gap: Array, change: Array) -> Array:
