@@ -98,8 +98,8 @@ def test_an_exclude_removes_the_pair_but_not_its_neighbours():
 
 def test_a_body_and_its_parent_do_not_collide():
     chain = (
-        '<body><freejoint/><geom size=".2"/>'
-        '<body><joint/><geom size=".2"/><body><joint/><geom size=".2" {0}/></body></body></body>'
+        '<body><freejoint/><geom size=".2"/><body pos="0 0 1"><joint/><geom size=".2"/>'
+        '<body pos="0 0 1"><joint/><geom size=".2" {0}/></body></body></body>'
     )
     assert touching(dojo.load(mjcf(chain.format("")))) == {("geom0", "geom2")}
     off = '<option><flag filterparent="disable"/></option>'
@@ -160,6 +160,34 @@ def test_bodies_that_overlap_where_the_file_puts_them_are_named():
     without = dojo.load(world, ignore="initial overlap")
     assert touching(model) - touching(without) == {("one", "two")}
     assert "ignored on request, initial overlap: 1 pairs: one-two" in without.topology.notes
+
+
+ARM = (
+    '<body name="base"><geom name="base" size=".1"/>'
+    '<body name="arm" pos="{} 0 0"><joint axis="0 1 0"/><geom name="arm" size=".1" mass="1"/>'
+    '<body name="hand" pos=".5 0 0"><joint axis="0 1 0"/><geom name="hand" size=".1" mass="1"/>'
+    '</body></body></body><geom name="wall" size=".1" pos="-.15 0 0"/>'
+)
+
+
+def test_links_of_one_robot_that_overlap_do_not_touch_each_other():
+    """The base does not move, so that MuJoCo lets it touch its child; the wall is not its robot."""
+    apart, overlapping = (mjcf(ARM.format(x)) for x in (0.25, 0.15))
+    assert touching(dojo.load(apart)) >= {("base", "arm"), ("base", "hand")}
+    model, kept = (
+        dojo.load(overlapping, overlapping_links=which) for which in ("exclude", "collide")
+    )
+    assert touching(dojo.load(overlapping)) == touching(model)
+    assert touching(kept) - touching(model) == {("base", "arm")}
+    (note,) = (note for note in model.topology.notes if "overlap" in note)
+    assert "do not touch each other, 1 pairs: base-arm; " in note
+    assert "INFEASIBLE" in next(note for note in kept.topology.notes if "overlap" in note)
+    asked = mjcf(ARM.format(0.15), '<contact><pair geom1="base" geom2="arm"/></contact>')
+    assert touching(dojo.load(asked)) == touching(kept)
+    state = dojo.step(model, dojo.init(model))[1]
+    assert int(state.status) == dojo.Status.CONVERGED
+    with pytest.raises(ValueError, match="overlapping_links='no'"):
+        dojo.load(overlapping, overlapping_links="no")
 
 
 def test_pairs_of_bodies_are_left_out_on_request():

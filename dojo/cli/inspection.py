@@ -16,6 +16,7 @@ def run(args: argparse.Namespace) -> int:
         "root": args.root,
         "repair_inertia": args.repair_inertia,
         "motors": args.motors,
+        "overlapping_links": args.overlapping_links,
     }
     try:
         model = load(args.file, ignore=args.ignore, **options)

@@ -92,6 +92,12 @@ def _file(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="of a URDF, replace inertias that no body can have by the nearest possible ones",
     )
+    command.add_argument(
+        "--overlapping-links",
+        choices=("exclude", "collide"),
+        default="exclude",
+        help="whether links of one robot that overlap where the file puts them collide",
+    )
 
 
 def _prepare_jax() -> None:

@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
         root=args.root,
         repair_inertia=args.repair_inertia,
         motors=args.motors,
+        overlapping_links=args.overlapping_links,
     )
     for note in model.topology.notes:
         print(f"note: {note}")

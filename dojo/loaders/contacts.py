@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import mujoco
 import numpy as np
@@ -25,6 +25,8 @@ _LARGER, _FIRSTS, _SECONDS = 0, 1, 2
 _KINDS = get_args(FeatureKind)
 # Bodies that overlap by more than this at the start are told of [m].
 _OVERLAPPING, _OVERLAP = "initial overlap", 1e-3
+# What becomes of links of one robot that do.
+OverlappingLinks = Literal["exclude", "collide"]
 # Geoms that collide with each other, simplest first.
 _COLLIDING: tuple[GeomKind, ...] = (
     "sphere",
@@ -87,14 +89,14 @@ class _Row(NamedTuple):
 
 
 def read_contacts(
-    m: mujoco.MjModel, geoms: Geoms, budget: int, found: Findings
+    m: mujoco.MjModel, geoms: Geoms, budget: int, overlapping: OverlappingLinks, found: Findings
 ) -> tuple[tuple[ContactGroup, ...], tuple[Hull | None, ...], dict[str, np.ndarray]]:
     """The contact groups, frictional ones first, the hulls of meshes, and their parameters."""
     rows: dict[_Key, list[_Row]] = {}
     hulls = Hulls(geoms, found)
     left_out: list[str] = []
     bounds = m.geom_rbound[list(geoms.index)]
-    pairs = _without_overlaps(m, candidate_pairs(m), geoms, found)
+    pairs = _without_overlaps(m, candidate_pairs(m), geoms, overlapping, found)
     for pair in pairs:
         if pair.geom1 not in geoms.index or pair.geom2 not in geoms.index:
             continue
@@ -259,9 +261,35 @@ def _still(m: mujoco.MjModel, body: int) -> bool:
 
 
 def _without_overlaps(
-    m: mujoco.MjModel, pairs: list[Pair], geoms: Geoms, found: Findings
+    m: mujoco.MjModel,
+    pairs: list[Pair],
+    geoms: Geoms,
+    overlapping: OverlappingLinks,
+    found: Findings,
 ) -> list[Pair]:
-    """The pairs, without those of bodies that overlap from the start, if so asked."""
+    """The pairs, without those that overlap from the start: links of one robot, or all if asked."""
+    overlaps = _overlaps(m, pairs, geoms)
+    if _OVERLAPPING in found.ignore:
+        if overlaps:
+            found.note(f"ignored on request, {_OVERLAPPING}: {_listed_pairs(overlaps)}")
+        return [pair for pair in pairs if pair not in overlaps]
+    own = {p: name for p, name in overlaps.items() if overlapping == "exclude" and _of_one(m, p)}
+    other = {p: name for p, name in overlaps.items() if p not in own}
+    if own:
+        found.note(
+            "links of one robot that overlap where the file puts them do not touch each other, "
+            f"{_listed_pairs(own)}; dojo.load(..., overlapping_links='collide') lets them"
+        )
+    if other:
+        found.note(
+            f"bodies overlap where the file puts them, {_listed_pairs(other)}. A step that cannot "
+            f"part them is INFEASIBLE: <exclude> them, or dojo.load(..., ignore=['{_OVERLAPPING}'])"
+        )
+    return [pair for pair in pairs if pair not in own]
+
+
+def _overlaps(m: mujoco.MjModel, pairs: list[Pair], geoms: Geoms) -> dict[Pair, str]:
+    """The pairs that overlap where the file puts them, and what to call them."""
     data, ends = mujoco.MjData(m), np.zeros(6)
     mujoco.mj_kinematics(m, data)
     overlaps = {}
@@ -272,17 +300,17 @@ def _without_overlaps(
             depth = -mujoco.mj_geomDistance(m, data, *ends_of, 1.0, ends)
             if depth > _OVERLAP:
                 overlaps[pair] = f"{geom_name(m, ends_of[0])}-{geom_name(m, ends_of[1])}"
-    if not overlaps:
-        return pairs
-    listed = f"{len(overlaps)} pairs: {listing(list(overlaps.values()))}"
-    if _OVERLAPPING in found.ignore:
-        found.note(f"ignored on request, {_OVERLAPPING}: {listed}")
-        return [pair for pair in pairs if pair not in overlaps]
-    found.note(
-        f"bodies overlap where the file puts them, {listed}. A step that cannot part them is "
-        f"INFEASIBLE: <exclude> them, or dojo.load(..., ignore=['{_OVERLAPPING}'])"
-    )
-    return pairs
+    return overlaps
+
+
+def _listed_pairs(overlaps: dict[Pair, str]) -> str:
+    return f"{len(overlaps)} pairs: {listing(list(overlaps.values()))}"
+
+
+def _of_one(m: mujoco.MjModel, pair: Pair) -> bool:
+    """Whether a pair that no <pair> asks for is of two bodies of one robot."""
+    first, second = m.body_rootid[m.geom_bodyid[[pair.geom1, pair.geom2]]]
+    return pair.explicit < 0 and bool(first == second != 0)
 
 
 def _features(geoms: Geoms, g: int, hulls: Hulls) -> list[_Feature]:

@@ -7,7 +7,7 @@ from dojo.model.errors import UnsupportedFeature, close_matches
 
 FEATURES = {
     "body-body collision": "on request: all pairs of bodies",
-    "initial overlap": "on request: pairs of bodies that overlap where the file puts them",
+    "initial overlap": "on request: all pairs of bodies that overlap where the file puts them",
     "equality": "equality constraints of spatial tendons, of flexes, within a rigid body",
     "tendon": "paths inside a sphere or cylinder; friction, armature, force limits, polynomials",
     "actuator": "muscles and other activation dynamics, cranks, reference sites, adhesion, "

@@ -1,7 +1,7 @@
 """`load`: the way from a file to a Model."""
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import jax.numpy as jnp
 import mujoco
@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from dojo.loaders.actuators import ReadActuators, read_actuators
-from dojo.loaders.contacts import read_contacts
+from dojo.loaders.contacts import OverlappingLinks, read_contacts
 from dojo.loaders.decomposition import Decompose, decomposed
 from dojo.loaders.equality import read_equalities
 from dojo.loaders.findings import Findings, normalize_ignore
@@ -42,6 +42,7 @@ def load(
     root: Root | None = None,
     repair_inertia: bool = False,
     motors: bool = False,
+    overlapping_links: OverlappingLinks = "exclude",
 ) -> Model:
     """Load a robot from an MJCF or URDF file, an XML string, or a `mujoco.MjSpec`.
 
@@ -69,12 +70,19 @@ def load(
         motors: of a URDF, whether its joints get motors: those of its transmissions, or if it has
             none, all that move, named like them; controls are torques and forces, and end at the
             joints' efforts, where these are positive.
+        overlapping_links: of one robot, that overlap by over 1 mm where the file puts them, as
+            neighbours and hulls often do: "exclude", they do not touch each other, a note names
+            them; or "collide" all the same, as what a <pair> names does anyway.
 
     Raises:
         ModelError: the file is missing, malformed or unphysical; says what to change.
         UnsupportedFeature: the file uses what the engine does not simulate yet.
         ValueError: an argument that is none of those above.
     """
+    if overlapping_links not in get_args(OverlappingLinks):
+        raise ValueError(
+            f"load(overlapping_links={overlapping_links!r}): must be 'exclude' or 'collide'."
+        )
     found = Findings(normalize_ignore(ignore))
     spec, name, text = _read(source, Asked(root, repair_inertia, motors), found)
     m = _compiled(spec, name, decompose, found)
@@ -88,7 +96,7 @@ def load(
     frame_names, frame_link, frame_parameters = read_frames(m, links)
     sensors = read_sensors(m, links, geoms, tendons, actuators, found)
     budget = _budget(contact_budget, len(links.kinds))
-    contacts, hulls, contact_parameters = read_contacts(m, geoms, budget, found)
+    contacts, hulls, contact_parameters = read_contacts(m, geoms, budget, overlapping_links, found)
     bounce = read_restitution(m, geoms, text, restitution, found)
     found.raise_if_unsupported(name)
     limits = read_limits(m, name)

@@ -3,10 +3,12 @@
 The Newton direction is affine in the centering targets t_n (orthant rows, [J s]) and t_f (cones,
 [J]) and linear in the weight w of Mehrotra's second-order correction,
 
-    d(t_n, t_f, w) = affine + t_n centering_n + t_f centering_f - w correction,
+    d(t_n, t_f, w) = newton + (t_n - kappa) centering_n + (t_f - kappa) centering_f - w correction,
 
 so a handful of candidates costs four back-substitutions, their step lengths, and a look at the
-products they lead to. Source: Mehrotra, SIAM J. Optim. 2 (1992).
+products they lead to. It is not the affine direction (t = 0) that they are built upon: of a gap of
+a nanometre between large impulses, what it takes away and centering gives back again would leave
+more than the tolerance to rounding. Source: Mehrotra, SIAM J. Optim. 2 (1992).
 """
 
 from typing import NamedTuple, TypeVar
@@ -41,14 +43,15 @@ _Tree = TypeVar("_Tree")
 class _Directions(NamedTuple):
     """The parts that every candidate direction is a sum of."""
 
-    affine: Point
+    newton: Point  # to the targets kappa
     to_impact: Point
     to_cone: Point
     second: Point
 
-    def combined(self, target: Array, weight: Array) -> Point:
+    def combined(self, further: Array, weight: Array) -> Point:
+        """The direction to targets (2,) that are `further` than kappa."""
         return jax.tree.map(
-            lambda a, n, f, s: a + target[0] * n + target[1] * f - weight * s, *self
+            lambda a, n, f, s: a + further[0] * n + further[1] * f - weight * s, *self
         )
 
 
@@ -56,11 +59,11 @@ def advance(
     problem: Problem, system: NewtonSystem, r: Residual, x: Point, kappa: Array
 ) -> tuple[Point, Array, Array]:
     """The point after one iteration, the length of the step there, and whether it is finite."""
-    directions, curvature = _directions(problem, system, r, x)
-    targets, weights = _choices(problem, x, directions.affine, curvature, kappa)
+    directions, affine, curvature = _directions(problem, system, r, x, kappa)
+    targets, weights = _choices(problem, x, affine, curvature, kappa)
 
     def outcome(target: Array, weight: Array) -> tuple[Point, Array, Array, Array]:
-        d = directions.combined(target, weight)
+        d = directions.combined(target - kappa, weight)
         length = step_length(problem, x, d)
         y = _moved(problem, x, d, length, target[1])
         before, after = _spread(problem, x, target), _spread(problem, y, target)
@@ -99,24 +102,26 @@ class _Curvature(NamedTuple):
 
 
 def _directions(
-    problem: Problem, system: NewtonSystem, r: Residual, x: Point
-) -> tuple[_Directions, _Curvature]:
-    """The parts of the directions, and the curvature along the affine one."""
+    problem: Problem, system: NewtonSystem, r: Residual, x: Point, kappa: Array
+) -> tuple[_Directions, Point, _Curvature]:
+    """The parts of the directions, the affine one, and the curvature along it."""
     beta, eta = cone_vectors(problem, x)
     zero = jax.tree.map(jnp.zeros_like, r)
-    to_zero = r.with_products(x.gamma * x.slack, beta)
-    affine = jax.tree.map(jnp.negative, system.solve_scaled(to_zero))
-    curvature = _curvature(problem, system, affine)
-    weighed = divide(curvature.cone, system.scaling.times(eta))
-    unit = jnp.broadcast_to(identity(eta), eta.shape)
+    unit = divide(jnp.broadcast_to(identity(eta), eta.shape), eta)
     sides = [
+        jax.tree.map(jnp.negative, r.with_products(r.impact, beta - kappa * unit)),
         zero.with_products(jnp.ones_like(r.impact), zero.cone),
-        zero.with_products(zero.impact, divide(unit, eta)),
-        zero.with_products(curvature.orthant, system.scaling.times(weighed)),
+        zero.with_products(zero.impact, unit),
     ]
     stacked = jax.vmap(system.solve_scaled)(jax.tree.map(lambda *a: jnp.stack(a), *sides))
     parts = (jax.tree.map(lambda a, k=k: a[k], stacked) for k in range(3))
-    return _Directions(affine, *parts), curvature
+    newton, to_impact, to_cone = parts
+    affine = jax.tree.map(lambda a, n, f: a - kappa * (n + f), newton, to_impact, to_cone)
+    curvature = _curvature(problem, system, affine)
+    weighed = divide(curvature.cone, system.scaling.times(eta))
+    bend = zero.with_products(curvature.orthant, system.scaling.times(weighed))
+    directions = _Directions(newton, to_impact, to_cone, system.solve_scaled(bend))
+    return directions, affine, curvature
 
 
 def _curvature(problem: Problem, system: NewtonSystem, d: Point) -> _Curvature:
