@@ -292,3 +292,21 @@ def test_jacobians_where_a_joint_limits_a_tendon_s_servo():
     found, _ = jax.jit(dojo.linearize)(model, dojo.State(x[:2], x[2:]), u)
     assert converged
     np.testing.assert_allclose(found, expected, atol=1e-10 * np.abs(expected).max())
+
+
+@pytest.mark.skipif(not hasattr(mujoco.MjModel, "nactuator"), reason="needs MuJoCo 4")
+def test_actuators_of_several_controls_are_refused_and_leave_others_in_their_places():
+    """An orientation servo has three controls: what stands behind it is three further on."""
+    xml = """<mujoco><worldbody><body><joint name="ball" type="ball"/><geom size=".1"/></body>
+    <body pos="1 0 0"><joint name="hinge"/><geom size=".1"/></body></worldbody><actuator>
+    <orientation name="servo" joint="ball" kp="1" ctrlrange="-7 7"/>
+    <motor name="motor" joint="hinge" gear="2" ctrlrange="-3 4" forcerange="-5 6"/></actuator>
+    <keyframe><key name="home" ctrl=".1 .2 .3 .4"/></keyframe></mujoco>"""
+    with pytest.raises(dojo.UnsupportedFeature, match=r"servo \(several controls or forces\)"):
+        dojo.load(xml)
+    model = dojo.load(xml, ignore="actuator")
+    assert model.topology.actuator_names == ("motor",)
+    assert model.topology.keyframes[0].ctrl == (0.4,)
+    np.testing.assert_array_equal(model.actuator_ctrl_range, [[-3, 4]])
+    np.testing.assert_array_equal(model.actuator_force_range, [[-5, 6]])
+    np.testing.assert_array_equal(model.actuator_gear[:, 0], [2])

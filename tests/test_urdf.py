@@ -352,6 +352,15 @@ def test_a_xacro_is_named():
         dojo.load(robot.format('<xacro:include filename="arm.xacro"/>'))
 
 
+def test_macros_in_comments_are_none():
+    """What xacro expands keeps the comments of its source, of several lines and macros too."""
+    note = '<!--xacro:property name="a" value="${1}"/>\n<xacro:include filename="a.xacro"/-->'
+    plain, noted = (
+        dojo.load(x, root="fixed") for x in (arm(), arm().replace("<link", note + "<link", 1))
+    )
+    assert noted.topology.link_names == plain.topology.link_names
+
+
 @needs_suite
 @pytest.mark.parametrize(
     "file",

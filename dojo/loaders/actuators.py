@@ -38,6 +38,7 @@ class ReadActuators:
     activations: Activations
     names: tuple[str, ...]
     index: np.ndarray  # (nu,) MuJoCo's
+    control: np.ndarray  # (nu,) their places in MuJoCo's ctrl
     parameters: dict[str, np.ndarray]
 
 
@@ -46,7 +47,7 @@ def read_actuators(
 ) -> ReadActuators:
     """The supported actuators; refuses the others."""
     keep = []
-    for i in range(m.nu):
+    for i in range(actuator_count(m)):
         reason = _refusal(m, i)
         if reason:
             found.refuse("actuator", f"{actuator_name(m, i)} ({reason})")
@@ -58,7 +59,8 @@ def read_actuators(
     bias = np.where((m.actuator_biastype[k] != 0)[:, None], m.actuator_biasprm[k, :3], 0.0)
     affine = m.actuator_gaintype[k] == int(mujoco.mjtGain.mjGAIN_AFFINE)
     gain = m.actuator_gainprm[k, :3] * np.stack([np.ones(len(k)), affine, affine], axis=1)
-    limited = m.actuator_ctrllimited[k].astype(bool) & clamp
+    control, out = (_addresses(m, k, which) for which in ("ctrl", "out"))
+    limited = m.actuator_ctrllimited[control].astype(bool) & clamp
     kinds, ends = m.actuator_trntype[k], m.actuator_trnid[k, 0]
     sites = [
         _site(m, links, int(s)) if t == _SITE else (-2, identity())
@@ -75,17 +77,36 @@ def read_actuators(
         force_limited=m.actuator_forcelimited[k].astype(bool),
     )
     parameters = {
-        "actuator_gear": m.actuator_gear[k].reshape(-1, 6).copy(),
+        "actuator_gear": m.actuator_gear[out].reshape(-1, 6).copy(),
         "actuator_pos": np.array([pose.pos for _, pose in sites]).reshape(-1, 3),
         "actuator_quat": np.array([pose.quat for _, pose in sites]).reshape(-1, 4),
         "actuator_gain": gain * on[:, None],
         "actuator_bias": bias * on[:, None],
-        "actuator_ctrl_range": m.actuator_ctrlrange[k] * limited[:, None],
+        "actuator_ctrl_range": m.actuator_ctrlrange[control] * limited[:, None],
         "actuator_force_range": m.actuator_forcerange[k] * table.force_limited[:, None],
     }
     activations, memory = _read_activations(m, k)
     names = tuple(actuator_name(m, i) for i in keep)
-    return ReadActuators(table, activations, names, k, parameters | memory)
+    return ReadActuators(table, activations, names, k, control, parameters | memory)
+
+
+# From MuJoCo 4 on an actuator may have several controls and forces; before, one each.
+
+
+def actuator_count(m: mujoco.MjModel) -> int:
+    """The actuators of a model; it may have more controls."""
+    return int(getattr(m, "nactuator", m.nu))
+
+
+def _addresses(m: mujoco.MjModel, k: np.ndarray, which: str) -> np.ndarray:
+    """Where the first "ctrl" or "out" of the actuators k stands."""
+    return np.asarray(getattr(m, f"actuator_{which}adr", np.arange(m.nu)))[k]
+
+
+def _single(m: mujoco.MjModel, i: int) -> bool:
+    """Whether actuator i has one control and one force."""
+    numbers = (getattr(m, f"actuator_{which}num", np.ones(m.nu)) for which in ("ctrl", "out"))
+    return all(int(number[i]) == 1 for number in numbers)
 
 
 def _read_activations(
@@ -117,13 +138,15 @@ def _site(m: mujoco.MjModel, links: Links, site: int) -> tuple[int, Pose]:
 def _enabled(m: mujoco.MjModel) -> np.ndarray:
     """1 for actuators that act, 0 for those the file's options switch off: (nu,)."""
     if disabled(m, mujoco.mjtDisableBit.mjDSBL_ACTUATION):
-        return np.zeros(m.nu)
+        return np.zeros(actuator_count(m))
     groups = int(m.opt.disableactuator)
     return np.array([0.0 if g >= 0 and groups >> int(g) & 1 else 1.0 for g in m.actuator_group])
 
 
 def _refusal(m: mujoco.MjModel, i: int) -> str:
     """Why actuator i is not supported, or nothing."""
+    if not _single(m, i):
+        return "several controls or forces"
     reason = _transmission_refusal(m, i)
     if reason:
         return reason
@@ -141,7 +164,7 @@ def _refusal(m: mujoco.MjModel, i: int) -> str:
         "actuator_dampingpoly",
         "actuator_delay",
     ):
-        if np.any(getattr(m, field, np.zeros(m.nu))[i]):
+        if np.any(getattr(m, field, np.zeros(actuator_count(m)))[i]):
             return field.removeprefix("actuator_")
     return ""
 

@@ -213,7 +213,7 @@ def _keyframes(m: mujoco.MjModel, actuators: ReadActuators) -> tuple[Keyframe, .
     act_of = m.actuator_actadr[actuators.index[actuators.activations.actuator]]
     for k in range(m.nkey):
         name = mujoco.mj_id2name(m, mujoco.mjtObj.mjOBJ_KEY, k) or f"key{k}"
-        ctrl, act = m.key_ctrl[k][actuators.index], m.key_act[k][act_of]
+        ctrl, act = m.key_ctrl[k][actuators.control], m.key_act[k][act_of]
         places, turns = m.key_mpos[k].reshape(-1, 3), m.key_mquat[k].reshape(-1, 4)
         mocap = np.concatenate([places, turns], axis=1).ravel()
         parts = (np.concatenate([m.key_qpos[k], mocap]), m.key_qvel[k], ctrl, act)

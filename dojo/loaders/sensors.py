@@ -5,7 +5,7 @@ import dataclasses
 import mujoco
 import numpy as np
 
-from dojo.loaders.actuators import ReadActuators
+from dojo.loaders.actuators import ReadActuators, actuator_count
 from dojo.loaders.findings import Findings, listing
 from dojo.loaders.geoms import Geoms
 from dojo.loaders.links import Links, Pose, merged_inertia
@@ -60,7 +60,7 @@ def read_sensors(
     index = {
         **dict.fromkeys(JOINTS, np.arange(m.njnt)),
         **dict.fromkeys(_TENDONS, tendons.index),
-        **dict.fromkeys(_ACTUATORS, _places(actuators.index, m.nu)),
+        **dict.fromkeys(_ACTUATORS, _places(actuators.index, actuator_count(m))),
     }
 
     def frame(obj: _Object) -> int:

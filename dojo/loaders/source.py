@@ -23,6 +23,9 @@ _REMEDIES = {
         "the inertia is impossible (A + B >= C fails): correct it, or let the compiler derive it "
         "with <compiler inertiafromgeom='true'/>"
     ),
+    "mesh volume is too small": (
+        "scale the mesh up, or leave it out of <collision>; in MJCF also <mesh inertia='shell'/>"
+    ),
     "Error opening file": "check the path of the mesh or include, relative to the model file",
     "XML_ERROR": "the XML is malformed at the place named",
     "XML parse error": "the XML is malformed at the place named",

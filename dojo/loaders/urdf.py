@@ -26,6 +26,7 @@ _Element = ElementTree.Element
 # What may stand before the first element, one thing at a time: as a whole, a comment that does not
 # end would be tried with every end of those before it.
 _AHEAD = re.compile(r"\s+|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>]*>", re.DOTALL)
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 _ELEMENT = re.compile(r"<([\w:.-]+)")
 # A prefix of an element or an attribute.
 _PREFIX = re.compile(r"(</?|\s)([A-Za-z_][\w.-]*):(?=[A-Za-z_][\w.-]*[\s=/>])")
@@ -81,7 +82,8 @@ def prepared(text: str, folder: Path, name: str, asked: Asked, found: Findings) 
         ModelError: malformed XML, unexpanded macros, a mesh that is nowhere, an impossible
             inertia, no single root link.
     """
-    if "<xacro:" in text:
+    # What xacro wrote often keeps macros as comments.
+    if "<xacro:" in _COMMENT.sub("", text):
         raise ModelError(f"{name}: is a xacro. Expand it first: xacro FILE > robot.urdf.")
     robot = parsed(text, name)
     _without_visuals(robot, kept=_compiler(robot).get("discardvisual", "true") == "false")
