@@ -435,3 +435,47 @@ def test_gaps_points_and_normals_follow_every_shape(poses):
         rows = near & (geoms == pair).all(axis=1)
         assert rows.sum() > 3, pair
         assert np.abs(np.asarray(slope.gap)[rows]).max() > 0.01, pair
+
+
+FINGERS = (
+    '<asset><mesh name="c" vertex="{0}"/><mesh name="d" vertex="{1}"/></asset><worldbody>'
+    '<body name="a"><freejoint/><geom type="box" size=".01 .014 .008"/></body>'
+    '<body name="b"><freejoint/><geom type="box" size=".01 .014 .019"/></body>'
+    '<body name="c"><freejoint/><geom type="mesh" mesh="c"/></body>'
+    '<body name="d"><freejoint/><geom type="mesh" mesh="d"/></body></worldbody>'
+)
+
+
+def corners(*half):
+    signs = itertools.product((-1, 1), repeat=3)
+    return " ".join(f"{s * x}" for sign in signs for s, x in zip(sign, half, strict=True))
+
+
+def test_nearly_parallel_bodies_touch_about_where_they_are():
+    """Lines along edges that are nearly parallel may come nearest a hundred metres away."""
+    shapes = corners(0.01, 0.014, 0.008), corners(0.01, 0.014, 0.019)
+    model = dojo.load(f"<mujoco>{FINGERS.format(*shapes)}</mujoco>")
+    rng, count = np.random.default_rng(0), 3000
+    q = np.zeros((count, 4, 7))
+    q[..., :3] = rng.normal(size=(count, 4, 3)) * 0.05
+    turns = 10 ** rng.uniform(-6, -0.5, (count, 4, 1)) * rng.normal(size=(count, 4, 3))
+    q[..., 3:] = np.concatenate([np.ones((count, 4, 1)), turns], axis=-1)
+    q[..., 3:] /= np.linalg.norm(q[..., 3:], axis=-1, keepdims=True)
+    moves = 10 ** rng.uniform(-5, -1, (count, 1)) * rng.normal(size=(count, 24))
+
+    @jax.jit
+    @functools.partial(jax.vmap, in_axes=(None, 0, 0))
+    def found(model, q, dq):
+        maps, still = local_maps(model), collision.candidates(model)
+        now, ahead = (link_frames(model, maps, x) for x in (q, displace(model, q, dq)))
+        settled = collision.anchored(model, still, now, ahead)
+        at, links = collision.touch(model, settled, now), collision.contact_links(model, settled)
+        return at.gap, at.point, now.pos[:, links]
+
+    gap, point, at = jax.device_get(found(model, q.reshape(count, -1), moves))
+    # The body that is further away from where they touch, less what may lie between them.
+    off = np.linalg.norm(point[:, :, None] - at, axis=1).max(axis=1)
+    between = np.linalg.norm(at[:, :, 0] - at[:, :, 1], axis=1)
+    touching = gap < 1.0
+    assert touching.sum() > 10 * count
+    assert (off - between)[touching].max() < 0.06

@@ -19,6 +19,7 @@ from jax import Array
 from dojo.math.vectors import at_least, cross, dot, matvec, matvec_t, safe_norm, total
 from dojo.model.model import Model
 from dojo.model.topology import ROWS
+from dojo.physics.features import ABOUT
 from dojo.physics.pairs import IDLE, Bodies, Pairs, Touch, not_beyond_reach, placed, rows_of
 from dojo.physics.segments import Segment, edges_of, nearest
 
@@ -104,6 +105,7 @@ def facets(model: Model, pairs: Pairs, bodies: Bodies, ahead: Bodies) -> Facets:
     near1, near2 = _nearest_points(one, two)
     axes = _axes(one, two, near2 - near1)
     gaps, later = _separation(axes, one, two), _separation(axes, *_boxes(model, pairs, ahead))
+    gaps = gaps.at[_EDGES].add(jnp.where(_meet(axes, one, two), 0.0, -jnp.inf))
     best = _choice(gaps, later, total(one.size) + total(two.size))
     face = _choice(gaps[:6], later[:6], jnp.zeros_like(one.size[0]))
     own, other = (
@@ -185,6 +187,22 @@ def _separation(axes: Axes, one: _Box, two: _Box) -> Array:
     return jnp.where(dot(n, n) > 0.5, gap, -jnp.inf)
 
 
+def _meet(axes: Axes, one: _Box, two: _Box) -> Array:
+    """Whether the edges that an axis is across come nearest about where they are, (9, n).
+
+    Where they do not, corners or faces are nearer than they.
+    """
+    normal = _turned(axes, one, two)[:, _EDGES]
+    pair = np.arange(9)
+    a, b = _edges_towards(one, normal, pair // 3), _edges_towards(two, -normal, pair % 3)
+    size1, size2 = safe_norm(a.half), safe_norm(b.half)
+    u, w, off = a.half / size1, b.half / size2, b.center - a.center
+    along, by_u, by_w = dot(u, w), dot(u, off), dot(w, off)
+    square = at_least(1 - along * along, 0.1 * _PARALLEL**2)
+    run1, run2 = jnp.abs(by_u - along * by_w) / square, jnp.abs(along * by_u - by_w) / square
+    return (run1 < ABOUT * size1) & (run2 < ABOUT * size2)
+
+
 def _nearest_points(one: _Box, two: _Box) -> tuple[Array, Array]:
     """The nearest points of two boxes that are apart, world, (3, n) each."""
     corners1, corners2 = (
@@ -221,20 +239,23 @@ def _within(box: _Box, points: Array) -> Array:
 
 def _crossing(one: _Box, two: _Box, normal: Array, choice: Array) -> tuple[Array, Array]:
     """The nearest points of the two edges that an axis is across, world, (3, n) each."""
-    pair = jnp.clip(choice - _EDGES.start, 0, 8)
-    a, b = _edge_towards(one, normal, pair // 3), _edge_towards(two, -normal, pair % 3)
+    pair, normal = jnp.clip(choice - _EDGES.start, 0, 8)[None], normal[:, None]
+    a, b = _edges_towards(one, normal, pair // 3), _edges_towards(two, -normal, pair % 3)
     s, t = nearest(a, b)
-    return a.center + s * a.half, b.center + t * b.half
+    first, second = a.center + s * a.half, b.center + t * b.half
+    return first[:, 0], second[:, 0]
 
 
-def _edge_towards(box: _Box, direction: Array, along: Array) -> Segment:
-    """The edge of a box along an axis of its own (n,) that lies furthest in a direction (3, n)."""
-    local = box.inwards(direction[:, None])[:, 0]
-    is_along = jnp.arange(3)[:, None] == along
-    center = jnp.where(is_along, 0.0, jnp.where(local < 0, -box.size, box.size))
-    half = jnp.where(is_along, box.size, 0.0)
-    center, half = (box.outwards(x[:, None])[:, 0] for x in (center, half))
-    return Segment(box.pos + center, half)
+def _edges_towards(box: _Box, direction: Array, along: Array | np.ndarray) -> Segment:
+    """The edges of a box along axes of its own that lie furthest in directions (3, k, n).
+
+    along: (k, n), or (k,) for all boxes.
+    """
+    along = along if along.ndim == 2 else along[:, None]
+    size, is_along = box.size[:, None], jnp.arange(3)[:, None, None] == along
+    center = jnp.where(is_along, 0.0, jnp.where(box.inwards(direction) < 0, -size, size))
+    half = jnp.where(is_along, size, 0.0)
+    return Segment(box.pos[:, None] + box.outwards(center), box.outwards(half))
 
 
 class _Face(NamedTuple):

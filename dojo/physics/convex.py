@@ -11,14 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from dojo.math.vectors import dot, total
+from dojo.math.vectors import dot, safe_norm, total
 from dojo.model.model import Model
 from dojo.model.topology import ROWS, ContactGroup
 from dojo.physics import gjk
 from dojo.physics.between import Pair, between, turned
 from dojo.physics.choice import at_both, best_parting, both, most_behind
 from dojo.physics.facing import Chosen, over_face
-from dojo.physics.features import Features, Held, beside, places, where
+from dojo.physics.features import ABOUT, Features, Held, Places, beside, places, where
 from dojo.physics.kinematics import Frames
 from dojo.physics.pairs import Bodies, Pairs, placed
 from dojo.physics.solids import Solid, alike, solids
@@ -75,9 +75,11 @@ def _chosen(
     """The face and the spot (n,) that part the geoms best."""
     one, two = at_both((pair.one, pair.two), later)
     features = between(pair, found)
-    apart = _apart(both(features, features), one, two)
+    at = places(both(features, features), one.pose, two.pose)
+    apart = _apart(at, one, two)
+    meets = _meets(pair, found, features, jax.tree.map(lambda x: x[..., : len(near)], at))
     over_faces = jnp.concatenate([_over_faces(one, two), _over_faces(two, one)])
-    at_spots = jnp.where(both(there, there), apart, -jnp.inf)
+    at_spots = jnp.where(both(there & meets, there), apart, -jnp.inf)
     faces, every = len(over_faces), jnp.concatenate([over_faces, at_spots])
     by_face = best_parting(every, near, faces) < faces
     face = best_parting(over_faces, near, faces)
@@ -101,12 +103,26 @@ def _over_faces(own: Solid, other: Solid) -> Array:
     return jnp.where(own.has_face, gap, -jnp.inf)
 
 
-def _apart(at: Features, one: Solid, two: Solid) -> Array:
+def _meets(pair: Pair, found: Spots, at: Features, there: Places) -> Array:
+    """Whether edges that cross come nearest about where they are, (k, n); true for all others.
+
+    Where they do not, corners or faces are nearer than they.
+    """
+    crossing = ~at.free & (at.along.u1 != 0).any(axis=0) & (at.along.w2 != 0).any(axis=0)
+    points = there.second - there.gap * there.normal, there.second
+    far = [
+        safe_norm(point - solid.pose.pos[:, None] - solid.outwards(spot.point))
+        > ABOUT * safe_norm(spot.half)
+        for point, solid, spot in zip(points, pair[:2], (found.one, found.two), strict=True)
+    ]
+    return ~crossing | ~(far[0] | far[1])
+
+
+def _apart(there: Places, one: Solid, two: Solid) -> Array:
     """How far whole geoms are apart along the normals of features: (k, n).
 
     Less what the features themselves are apart beyond that, where others are in between.
     """
-    there = places(at, one.pose, two.pose)
     n, off = there.normal, (two.pose.pos - one.pose.pos)[:, None]
     gap = dot(n, off) - one.reach(one.inwards(n)) - two.reach(-two.inwards(n))
     return jnp.where(dot(n, n) > 0.5, gap - jnp.abs(there.gap - gap), -jnp.inf)

@@ -27,6 +27,9 @@ from dojo.physics.segments import Segment, nearest
 
 # Edges this near to parallel [sine] have no normal of their own.
 PARALLEL = 1e-3
+# Two edges touch about where they are: this many half lengths from their middles at most. Lines of
+# edges that are nearly parallel may come nearest a hundred metres away.
+ABOUT = 2.0
 
 
 class Side(NamedTuple):
