@@ -24,7 +24,7 @@ _DISABLE = mujoco.mjtDisableBit
 _LARGER, _FIRSTS, _SECONDS = 0, 1, 2
 _KINDS = get_args(FeatureKind)
 # Bodies that overlap by more than this at the start are told of [m].
-_OVERLAPPING, _OVERLAP = "initial overlap", 1e-3
+_OVERLAPPING, _OVERLAP = "initial overlap", 1e-4
 # What becomes of links of one robot that do.
 OverlappingLinks = Literal["exclude", "collide"]
 # Geoms that collide with each other, simplest first.

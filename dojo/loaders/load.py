@@ -70,7 +70,7 @@ def load(
         motors: of a URDF, whether its joints get motors: those of its transmissions, or if it has
             none, all that move, named like them; controls are torques and forces, and end at the
             joints' efforts, where these are positive.
-        overlapping_links: of one robot, that overlap by over 1 mm where the file puts them, as
+        overlapping_links: of one robot, that overlap by over 0.1 mm where the file puts them, as
             neighbours and hulls often do: "exclude", they do not touch each other, a note names
             them; or "collide" all the same, as what a <pair> names does anyway.
 
