@@ -166,23 +166,25 @@ ARM = (
     '<body name="base"><geom name="base" size=".1"/>'
     '<body name="arm" pos="{} 0 0"><joint axis="0 1 0"/><geom name="arm" size=".1" mass="1"/>'
     '<body name="hand" pos=".5 0 0"><joint axis="0 1 0"/><geom name="hand" size=".1" mass="1"/>'
-    '</body></body></body><geom name="wall" size=".1" pos="-.15 0 0"/>'
+    '</body></body></body><geom name="wall" size=".1" pos="{} .15 0"/>'
 )
 
 
 def test_links_of_one_robot_that_overlap_do_not_touch_each_other():
-    """The base does not move, so that MuJoCo lets it touch its child; the wall is not its robot."""
-    apart, overlapping = (mjcf(ARM.format(x)) for x in (0.25, 0.15))
+    """The base does not move, so that MuJoCo lets it touch its child; the wall is no robot's."""
+    apart, overlapping = (mjcf(ARM.format(x, x)) for x in (0.25, 0.15))
     assert touching(dojo.load(apart)) >= {("base", "arm"), ("base", "hand")}
     model, kept = (
         dojo.load(overlapping, overlapping_links=which) for which in ("exclude", "collide")
     )
     assert touching(dojo.load(overlapping)) == touching(model)
     assert touching(kept) - touching(model) == {("base", "arm")}
-    (note,) = (note for note in model.topology.notes if "overlap" in note)
-    assert "do not touch each other, 1 pairs: base-arm; " in note
+    assert ("arm", "wall") in {tuple(sorted(pair)) for pair in touching(model)}
+    own, other = (note for note in model.topology.notes if "overlap" in note)
+    assert "do not touch each other, 1 pairs: base-arm; " in own
+    assert "overlap where the file puts them, 1 pairs: wall-arm." in other
     assert "INFEASIBLE" in next(note for note in kept.topology.notes if "overlap" in note)
-    asked = mjcf(ARM.format(0.15), '<contact><pair geom1="base" geom2="arm"/></contact>')
+    asked = mjcf(ARM.format(0.15, 0.15), '<contact><pair geom1="base" geom2="arm"/></contact>')
     assert touching(dojo.load(asked)) == touching(kept)
     state = dojo.step(model, dojo.init(model))[1]
     assert int(state.status) == dojo.Status.CONVERGED

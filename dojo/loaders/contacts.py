@@ -285,7 +285,8 @@ def _without_overlaps(
             f"bodies overlap where the file puts them, {_listed_pairs(other)}. A step that cannot "
             f"part them is INFEASIBLE: <exclude> them, or dojo.load(..., ignore=['{_OVERLAPPING}'])"
         )
-    return [pair for pair in pairs if pair not in own]
+    apart = {_bodies(m, pair) for pair in own}
+    return [pair for pair in pairs if pair.explicit >= 0 or _bodies(m, pair) not in apart]
 
 
 def _overlaps(m: mujoco.MjModel, pairs: list[Pair], geoms: Geoms) -> dict[Pair, str]:
@@ -307,8 +308,12 @@ def _listed_pairs(overlaps: dict[Pair, str]) -> str:
     return f"{len(overlaps)} pairs: {listing(list(overlaps.values()))}"
 
 
+def _bodies(m: mujoco.MjModel, pair: Pair) -> frozenset[int]:
+    return frozenset(int(m.geom_bodyid[g]) for g in (pair.geom1, pair.geom2))
+
+
 def _of_one(m: mujoco.MjModel, pair: Pair) -> bool:
-    """Whether a pair that no <pair> asks for is of two bodies of one robot."""
+    """Whether a pair that no <pair> asks for is of two bodies of one robot; the world is none."""
     first, second = m.body_rootid[m.geom_bodyid[[pair.geom1, pair.geom2]]]
     return pair.explicit < 0 and bool(first == second != 0)
 

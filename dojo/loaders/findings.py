@@ -11,7 +11,7 @@ FEATURES = {
     "equality": "equality constraints of spatial tendons, of flexes, within a rigid body",
     "tendon": "paths inside a sphere or cylinder; friction, armature, force limits, polynomials",
     "actuator": "muscles and other activation dynamics, cranks, reference sites, adhesion, "
-    "armature, damping, delays",
+    "armature, damping, delays, several controls or forces",
     "actuator gravcomp": "gravity compensation that counts as force of a limited joint",
     "mocap": "joints below mocap bodies, planes on them",
     "fluid": "a medium that acts on geoms as ellipsoids (fluidshape)",

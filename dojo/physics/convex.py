@@ -77,7 +77,7 @@ def _chosen(
     features = between(pair, found)
     at = places(both(features, features), one.pose, two.pose)
     apart = _apart(at, one, two)
-    meets = _meets(pair, found, features, jax.tree.map(lambda x: x[..., : len(near)], at))
+    meets = _meets(pair, found, features, jax.tree.map(lambda x: jnp.split(x, 2, axis=-1)[0], at))
     over_faces = jnp.concatenate([_over_faces(one, two), _over_faces(two, one)])
     at_spots = jnp.where(both(there & meets, there), apart, -jnp.inf)
     faces, every = len(over_faces), jnp.concatenate([over_faces, at_spots])
@@ -103,13 +103,14 @@ def _over_faces(own: Solid, other: Solid) -> Array:
     return jnp.where(own.has_face, gap, -jnp.inf)
 
 
-def _meets(pair: Pair, found: Spots, at: Features, there: Places) -> Array:
+def _meets(pair: Pair, found: Spots, features: Features, at: Places) -> Array:
     """Whether edges that cross come nearest about where they are, (k, n); true for all others.
 
     Where they do not, corners or faces are nearer than they.
     """
-    crossing = ~at.free & (at.along.u1 != 0).any(axis=0) & (at.along.w2 != 0).any(axis=0)
-    points = there.second - there.gap * there.normal, there.second
+    on_edges = [(x != 0).any(axis=0) for x in (features.along.u1, features.along.w2)]
+    crossing = ~features.free & on_edges[0] & on_edges[1]
+    points = at.second - at.gap * at.normal, at.second
     far = [
         safe_norm(point - solid.pose.pos[:, None] - solid.outwards(spot.point))
         > ABOUT * safe_norm(spot.half)
@@ -118,11 +119,11 @@ def _meets(pair: Pair, found: Spots, at: Features, there: Places) -> Array:
     return ~crossing | ~(far[0] | far[1])
 
 
-def _apart(there: Places, one: Solid, two: Solid) -> Array:
+def _apart(at: Places, one: Solid, two: Solid) -> Array:
     """How far whole geoms are apart along the normals of features: (k, n).
 
     Less what the features themselves are apart beyond that, where others are in between.
     """
-    n, off = there.normal, (two.pose.pos - one.pose.pos)[:, None]
+    n, off = at.normal, (two.pose.pos - one.pose.pos)[:, None]
     gap = dot(n, off) - one.reach(one.inwards(n)) - two.reach(-two.inwards(n))
-    return jnp.where(dot(n, n) > 0.5, gap - jnp.abs(there.gap - gap), -jnp.inf)
+    return jnp.where(dot(n, n) > 0.5, gap - jnp.abs(at.gap - gap), -jnp.inf)

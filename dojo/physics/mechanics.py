@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from dojo.math.vectors import add_diagonal, contract, diagonal
@@ -73,8 +74,11 @@ from dojo.physics.limits import (
 FADE_START, FADE_END = 1.0, 2.0
 # A bound violated at the start is left at this speed [m/s or rad/s], not within one step.
 RECOVERY_SPEED = 0.5
-# Levers [m, or 1 of slides] below this, or below the rounding of poses, are none.
-_NO_LEVER = 1e-9
+# Levers [m, or 1 of slides] below this, or the rounding of places, are none. Files give angles
+# by five or six digits: an axis that is to be square to a face is so within some 1e-6 rad.
+_NO_LEVER = 1e-5
+# Gaps that are not asked for may shrink by this [m]: by more than any step makes of them.
+_NOT_ASKED = 10.0
 
 
 class Node(NamedTuple):
@@ -93,13 +97,15 @@ class Node(NamedTuple):
     contacts: Candidates
     point: Array  # (3, nc) where contact impulses act
     rows: ContactRows  # of contacts: normal, then each component of friction
-    weight: Array  # (nc,) 1 near, 0 far away: share of the contact impulses that acts
+    # (nc,) 1 near, 0 far away or where it moves nothing: share of the contact impulses that acts
+    weight: Array
     gap: Array  # (nc + 2 nlimit,) contact gaps, then limit distances
     spans: Array  # (nspan, nv) what impulses at the limits of tendons and balls act along
     bonds: Bonds  # equality constraints
     multiplier: Array  # (ne,) their impulses in the unhindered step
     remains: Array  # (ne,) violation asked for: 0, or what recovery leaves
-    target: Array  # (nc + 2 nlimit,) smallest gap asked for: 0, or below it in recovery
+    # (nc + 2 nlimit,) smallest gap asked for: 0, below that in recovery, far below if nothing moves
+    target: Array
     unhindered: Array  # (nv,) velocity of the step without contacts and limits, to first order
 
 
@@ -146,7 +152,8 @@ def prepare(
     asked = jnp.minimum(0.0, gap + model.timestep * RECOVERY_SPEED)
     rows = rows_at(model, contacts, point, axes, twists)
     approach = rows.speed(v)[: len(now.gap)]
-    moves = jnp.concatenate([bears(model, frames, rows), jnp.ones(len(gap) - len(now.gap), bool)])
+    limits = np.ones(len(gap) - len(now.gap), dtype=bool)
+    effective = jnp.concatenate([bears(model, point, rows), limits])
     return Node(
         q=q,
         v=v,
@@ -161,13 +168,13 @@ def prepare(
         contacts=contacts,
         point=point,
         rows=rows,
-        weight=moves[: len(now.gap)] * nearness(now.gap, model.timestep * approach),
+        weight=effective[: len(now.gap)] * nearness(now.gap, model.timestep * approach),
         gap=gap,
         spans=span_pull(model, q, v, frames, axes),
         bonds=held,
         multiplier=multiplier,
         remains=remains,
-        target=jnp.where(moves, asked, gap - FADE_END),
+        target=jnp.where(effective, asked, gap - _NOT_ASKED),
         unhindered=unhindered,
     )
 
@@ -182,15 +189,19 @@ def frames_ahead(
     return link_frames(model, maps, mocap.carried(model, ahead, speed))
 
 
-def bears(model: Model, frames: Frames, rows: ContactRows) -> Array:
-    """Whether a contact's impulse along its normal moves anything, (nc,).
+def bears(model: Model, point: Array, rows: ContactRows) -> Array:
+    """Whether normal impulses of contacts at points (3, nc) move anything, to first order: (nc,).
 
     A link that slides along another by its hinge, face on face, is touched by what it neither can
-    leave nor enter: the gap stays what it is, and the impulse is not determined.
+    leave nor enter: the gap stays what it is, and the impulse is not determined. What a mocap body
+    drives against such a link counts: there is no room for both.
     """
-    extent = 1.0 + jnp.max(jnp.abs(frames.pos))
-    shortest = jnp.maximum(_NO_LEVER, 64 * float(jnp.finfo(model.dtype).eps) * extent)
-    return jnp.max(jnp.abs(rows.values[:, : model.topology.nc]), axis=0, initial=0.0) > shortest
+    nc, eps = model.topology.nc, float(jnp.finfo(model.dtype).eps)
+    shortest = jnp.maximum(_NO_LEVER, 64 * eps * (1.0 + jnp.max(jnp.abs(point), axis=0)))
+    speeds = jnp.max(jnp.abs(rows.values[:, :nc]), axis=0, initial=0.0)
+    if rows.drift is not None:
+        speeds = jnp.maximum(speeds, jnp.abs(rows.drift[:nc]))
+    return speeds > shortest
 
 
 def nearness(gap: Array, change: Array) -> Array:

@@ -118,7 +118,8 @@ def rates(model: Model, at: Solved) -> Rates:
     carried = _carried(model, at)
     local, links = _local(model, node, trial), contact_links(model, node.contacts)
     moves = contact_moves(model, node.contacts)
-    # What is asked for, min(0, gap + h speed), follows the gap of a violated bound.
+    # What is asked for, min(0, gap + h speed), follows the gap of a violated bound. Contacts that
+    # move nothing ask for one that always does, but have no part in anything.
     follows = (node.gap + h * RECOVERY_SPEED < 0).astype(model.dtype)
     start = contract(node.axes.T, local.end - follows[:nc] * local.gap)
     end = contract(carried.T, screws(trial.touch.point, trial.touch.normal))
@@ -347,7 +348,8 @@ def _pull_rates(model: Model, at: Solved, local: _Local) -> tuple[Array, Array]:
     whole = work[:, :nc] * at.gamma[:nc]
     sides = work[:, nc:].reshape(model.nv, len(at.b), nf) * at.b[:, :nf]
     sides = total(sides.swapaxes(0, 1))
-    whole = whole + padded(sides, nc)
+    # Contacts that move nothing have no share anywhere.
+    whole = (whole + padded(sides, nc)) * (node.weight > 0)
     approach = node.rows.speed(node.v)[:nc]
     by_gap, by_change = _nearness_rates(node.gap[:nc], h * approach)
     twists, screws = _link_velocities(model, node, node.v), (_screw(node, 0), local.screws[0])

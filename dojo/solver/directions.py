@@ -49,7 +49,7 @@ class _Directions(NamedTuple):
     second: Point
 
     def combined(self, further: Array, weight: Array) -> Point:
-        """The direction to targets (2,) that are `further` than kappa."""
+        """The direction to the targets kappa + `further` (2,)."""
         return jax.tree.map(
             lambda a, n, f, s: a + further[0] * n + further[1] * f - weight * s, *self
         )
