@@ -92,6 +92,8 @@ def read_contacts(
     m: mujoco.MjModel, geoms: Geoms, budget: int, overlapping: OverlappingLinks, found: Findings
 ) -> tuple[tuple[ContactGroup, ...], tuple[Hull | None, ...], dict[str, np.ndarray]]:
     """The contact groups, frictional ones first, the hulls of meshes, and their parameters."""
+    if overlapping not in get_args(OverlappingLinks):
+        raise ValueError(f"load(overlapping_links={overlapping!r}): 'exclude' or 'collide'.")
     rows: dict[_Key, list[_Row]] = {}
     hulls = Hulls(geoms, found)
     left_out: list[str] = []

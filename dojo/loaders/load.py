@@ -1,7 +1,7 @@
 """`load`: the way from a file to a Model."""
 
 from collections.abc import Collection, Sequence
-from typing import Any, get_args
+from typing import Any
 
 import jax.numpy as jnp
 import mujoco
@@ -79,10 +79,6 @@ def load(
         UnsupportedFeature: the file uses what the engine does not simulate yet.
         ValueError: an argument that is none of those above.
     """
-    if overlapping_links not in get_args(OverlappingLinks):
-        raise ValueError(
-            f"load(overlapping_links={overlapping_links!r}): must be 'exclude' or 'collide'."
-        )
     found = Findings(normalize_ignore(ignore))
     spec, name, text = _read(source, Asked(root, repair_inertia, motors), found)
     m = _compiled(spec, name, decompose, found)

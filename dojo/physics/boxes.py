@@ -19,13 +19,10 @@ from jax import Array
 from dojo.math.vectors import at_least, cross, dot, matvec, matvec_t, safe_norm, total
 from dojo.model.model import Model
 from dojo.model.topology import ROWS
-from dojo.physics.features import ABOUT
 from dojo.physics.pairs import IDLE, Bodies, Pairs, Touch, not_beyond_reach, placed, rows_of
-from dojo.physics.segments import Segment, edges_of, nearest
+from dojo.physics.segments import ABOUT, PARALLEL, Segment, edges_of, nearest, runs
 
 POINTS = ROWS["boxes"]
-# Edges this near to parallel [sine] have no axis of their own: faces or corners do for them.
-_PARALLEL = 1e-3
 # What other axes must be better than those of faces by, over the boxes' size: two boxes that stand
 # on each other do so by their faces. Corners this near to the border of a face are on it.
 _ALIKE = 1e-7
@@ -88,10 +85,7 @@ def touch(model: Model, pairs: Pairs, at: Facets, bodies: Bodies) -> Touch:
     # Where the line of the force meets box 2: under the point of box 1 on a face of box 2; where
     # two edges come nearest; else the point of box 2.
     u, w = one.outwards(at.axis.u1), two.outwards(at.axis.w2)
-    off, along = point2 - point1, dot(u, w)
-    run = (along * dot(u, off) - dot(w, off)) / at_least(
-        dot(u, u) - along * along, 0.1 * _PARALLEL**2
-    )
+    _, run = runs(u, w, point2 - point1)
     on_face = (at.axis.n2 != 0).any(axis=0)
     point = jnp.where(on_face, point1 + gap * normal, point2 + run * w)
     bound = jnp.stack([safe_norm(one.size), safe_norm(two.size)])
@@ -138,7 +132,7 @@ def _turned(axes: Axes, one: _Box, two: _Box) -> Array:
     """The axes in the world, (3, k, n); zero for parallel edges."""
     n = one.outwards(axes.n1) + two.outwards(axes.n2)
     n = n + cross(one.outwards(axes.u1), two.outwards(axes.w2))
-    return n / at_least(safe_norm(n), 0.1 * _PARALLEL)
+    return n / at_least(safe_norm(n), 0.1 * PARALLEL)
 
 
 def _axes(one: _Box, two: _Box, line: Array) -> Axes:
@@ -196,11 +190,8 @@ def _meet(axes: Axes, one: _Box, two: _Box) -> Array:
     pair = np.arange(9)
     a, b = _edges_towards(one, normal, pair // 3), _edges_towards(two, -normal, pair % 3)
     size1, size2 = safe_norm(a.half), safe_norm(b.half)
-    u, w, off = a.half / size1, b.half / size2, b.center - a.center
-    along, by_u, by_w = dot(u, w), dot(u, off), dot(w, off)
-    square = at_least(1 - along * along, 0.1 * _PARALLEL**2)
-    run1, run2 = jnp.abs(by_u - along * by_w) / square, jnp.abs(along * by_u - by_w) / square
-    return (run1 < ABOUT * size1) & (run2 < ABOUT * size2)
+    run1, run2 = runs(a.half / size1, b.half / size2, b.center - a.center)
+    return (jnp.abs(run1) < ABOUT * size1) & (jnp.abs(run2) < ABOUT * size2)
 
 
 def _nearest_points(one: _Box, two: _Box) -> tuple[Array, Array]:

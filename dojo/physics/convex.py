@@ -18,9 +18,10 @@ from dojo.physics import gjk
 from dojo.physics.between import Pair, between, turned
 from dojo.physics.choice import at_both, best_parting, both, most_behind
 from dojo.physics.facing import Chosen, over_face
-from dojo.physics.features import ABOUT, Features, Held, Places, beside, places, where
+from dojo.physics.features import Features, Held, Places, beside, places, where
 from dojo.physics.kinematics import Frames
 from dojo.physics.pairs import Bodies, Pairs, placed
+from dojo.physics.segments import ABOUT
 from dojo.physics.solids import Solid, alike, solids
 from dojo.physics.spots import LENGTHWISE, Spots, spots
 from dojo.physics.terrain import triangles

@@ -23,13 +23,7 @@ from dojo.math.vectors import SMALL, at_least, cross, dot, safe_norm
 from dojo.physics import rims
 from dojo.physics.kinematics import Frames
 from dojo.physics.pairs import IDLE, Touch, inwards, not_beyond_reach, outwards, rows_of
-from dojo.physics.segments import Segment, nearest
-
-# Edges this near to parallel [sine] have no normal of their own.
-PARALLEL = 1e-3
-# Two edges touch about where they are: this many half lengths from their middles at most. Lines of
-# edges that are nearly parallel may come nearest a hundred metres away.
-ABOUT = 2.0
+from dojo.physics.segments import PARALLEL, Segment, nearest, runs
 
 
 class Side(NamedTuple):
@@ -121,8 +115,7 @@ def places(at: Features, one: Frames, two: Frames) -> Places:
     gap = dot(normal, second - first)
     # Where two edges cross, it is there that they touch.
     crossing = ~at.free & (u != 0).any(axis=0) & (w != 0).any(axis=0)
-    along = dot(u, w)
-    run = (along * dot(u, off) - dot(w, off)) / at_least(1 - along * along, 0.1 * PARALLEL**2)
+    _, run = runs(u, w, off)
     return Places(normal, gap, first, second + jnp.where(crossing, run, 0.0) * w)
 
 

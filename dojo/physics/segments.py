@@ -1,4 +1,4 @@
-"""Segments: the edges of boxes, and where two of them come nearest."""
+"""Segments: the edges of boxes, and where two of them, or the lines along them, come nearest."""
 
 from typing import NamedTuple
 
@@ -8,6 +8,11 @@ from jax import Array
 
 from dojo.math.vectors import at_least, dot
 
+# Edges this near to parallel [sine] have no normal of their own: faces or corners do for them.
+PARALLEL = 1e-3
+# Two edges touch about where they are: this many half lengths from their middles at most. Lines of
+# edges that are nearly parallel may come nearest a hundred metres away.
+ABOUT = 2.0
 # Edges of a box: signs of the centre of each in units of its sides, zero along the edge.
 _ALONG = np.repeat(np.arange(3), 4)
 _EDGES = np.array(
@@ -45,3 +50,13 @@ def nearest(a: Segment, b: Segment) -> tuple[Array, Array]:
     s = jnp.clip(s, -1.0, 1.0)
     t = jnp.clip((ab * s + db) / at_least(bb), -1.0, 1.0)
     return jnp.clip((ab * t - da) / at_least(aa), -1.0, 1.0), t
+
+
+def runs(u: Array, w: Array, off: Array) -> tuple[Array, Array]:
+    """How far along unit directions u and w (3, ...) lines come nearest, from points `off` apart.
+
+    Bounded where they are parallel; zero for a direction that is zero.
+    """
+    along, by_u, by_w = dot(u, w), dot(u, off), dot(w, off)
+    square = at_least(1 - along * along, 0.1 * PARALLEL**2)
+    return (by_u - along * by_w) / square, (along * by_u - by_w) / square

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array, lax
 
 from dojo.math.vectors import SMALL, at_least, cross, dot, reduced, safe_norm
-from dojo.physics.features import PARALLEL
+from dojo.physics.segments import PARALLEL
 from dojo.physics.solids import Solid
 
 # Round edges within this sine of each other touch at both ends of where they lie along each other.
