@@ -238,8 +238,7 @@ def test_a_contact_that_moves_nothing_has_no_part_in_the_step(dtype):
     for speed in (0.0, 2.0):
         start = dojo.init(free, v=[speed])
         motion, _, derivatives = swung(free, start)
-        # At 1.5 m the share of a contact fades.
-        for gap, tilt in ((1.5, 0.0), (1e-3, 0.0), (0.0, 0.0), (-1e-3, 0.0), (0.0, 3.7e-6)):
+        for gap, tilt in ((1e-3, 0.0), (0.0, 0.0), (-1e-3, 0.0), (0.0, 3.7e-6)):
             near = beside.replace(
                 geom_pos=beside.geom_pos.at[1, 1].add(gap),
                 joint_axis=beside.joint_axis.at[0, 0].set(tilt),

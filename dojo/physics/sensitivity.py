@@ -348,8 +348,7 @@ def _pull_rates(model: Model, at: Solved, local: _Local) -> tuple[Array, Array]:
     whole = work[:, :nc] * at.gamma[:nc]
     sides = work[:, nc:].reshape(model.nv, len(at.b), nf) * at.b[:, :nf]
     sides = total(sides.swapaxes(0, 1))
-    # Contacts that move nothing have no share anywhere.
-    whole = (whole + padded(sides, nc)) * (node.weight > 0)
+    whole = whole + padded(sides, nc)
     approach = node.rows.speed(node.v)[:nc]
     by_gap, by_change = _nearness_rates(node.gap[:nc], h * approach)
     twists, screws = _link_velocities(model, node, node.v), (_screw(node, 0), local.screws[0])
