@@ -41,7 +41,7 @@ class RestitutionProblem(StepProblem):
         model = restitution.for_impacts(step.model)
         node = restitution.arrival(model, step.node, trial)
         derivative = Derivative(
-            blocks=spatial_inertia(model, trial.frames).full(),
+            blocks=spatial_inertia(model, trial.frames),
             axes=trial.axes,
             gap=_approach_rows(model, node.rows),
             spans=node.spans,

@@ -62,6 +62,10 @@ class Blocks(NamedTuple):
             [matvec(self.turn, w) + cross(self.right, v), self.mass * v - cross(self.left, w)]
         )
 
+    def transposed(self) -> "Blocks":
+        """B^T."""
+        return Blocks(transpose(self.turn), self.left, self.right, self.mass)
+
     def full(self) -> Array:
         """The matrices written out, (6, 6, n)."""
         upper = jnp.concatenate([self.turn, skew(self.right)], axis=1)
@@ -86,22 +90,32 @@ def tree_masks(topology: Topology) -> Masks:
     return Masks(down=below.T, up=below & ~below.T)
 
 
-def joint_space(model: Model, blocks: Array, left: Array, right: Array) -> Array:
+def joint_space(model: Model, blocks: Blocks | Array, left: Array, right: Array) -> Array:
     """H[j, l] = sum_i left_j^T B_i right_l over the links moved by both: (nv, nv).
 
-    blocks: (6, 6, nl); left, right: twists (6, nv).
+    blocks: of the links, or any matrices (6, 6, nl); left, right: twists (6, nv).
     """
-    composite = _composite(model, blocks)
     masks = tree_masks(model.topology)
-    forward = total(composite * right, axis=1)
-    backward = total(composite * left[:, None], axis=0)
+    if isinstance(blocks, Blocks):
+        composite = _composite(model, blocks)
+        forward, backward = composite.times(right), composite.transposed().times(left)
+    else:
+        matrices = _moved(model, blocks.reshape(36, -1)).reshape(6, 6, -1)
+        forward = total(matrices * right, axis=1)
+        backward = total(matrices * left[:, None], axis=0)
     return contract(left.T, forward) * masks.down + contract(backward.T, right) * masks.up
 
 
-def _composite(model: Model, blocks: Array) -> Array:
-    """Sum of the blocks (6, 6, nl) of the links that each degree of freedom moves: (6, 6, nv)."""
-    moves = jnp.asarray(model.topology.moves[:-1], model.dtype)
-    return contract(blocks.reshape(36, -1), moves).reshape(6, 6, -1)
+def _composite(model: Model, blocks: Blocks) -> Blocks:
+    """Sums of the blocks of the links that each degree of freedom moves."""
+    turn, sides = blocks.turn.reshape(9, -1), (blocks.right, blocks.left, blocks.mass[None])
+    sums = _moved(model, jnp.concatenate([turn, *sides]))
+    return Blocks(sums[:9].reshape(3, 3, -1), sums[9:12], sums[12:15], sums[15])
+
+
+def _moved(model: Model, values: Array) -> Array:
+    """Sums of the values (k, nl) of the links that each degree of freedom moves: (k, nv)."""
+    return contract(values, jnp.asarray(model.topology.moves[:-1], model.dtype))
 
 
 def centers_of_mass(model: Model, frames: Frames) -> Array:
@@ -134,9 +148,9 @@ def spatial_inertia(model: Model, frames: Frames) -> Blocks:
 
 def mass_matrix_at(model: Model, frames: Frames, axes: Array) -> Array:
     """Joint-space inertia with armature, (nv, nv)."""
-    composite = _composite(model, spatial_inertia(model, frames).full())
+    composite = _composite(model, spatial_inertia(model, frames))
     masks = tree_masks(model.topology)
-    half = contract(axes.T, total(composite * axes, axis=1))
+    half = contract(axes.T, composite.times(axes))
     return add_diagonal(half * masks.down + half.T * masks.up, model.dof_armature)
 
 

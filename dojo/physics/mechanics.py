@@ -43,6 +43,7 @@ from dojo.physics.equality import (
 )
 from dojo.physics.forces import Impulse, external_impulse, joint_impulse
 from dojo.physics.inertia import (
+    Blocks,
     centers_of_mass,
     joint_forces,
     joint_space,
@@ -235,7 +236,8 @@ def rows_at(
     kinds = range(1 + model.topology.tangents)
     every = jnp.concatenate([unit_screw(contacts, point, k) for k in kinds], axis=1)
     rows = contact_rows(model, contacts, every, axes)
-    return rows._replace(drift=drifts(model, contacts, every, twists))
+    across = rows.values.T if rows.dofs is None else None
+    return rows._replace(drift=drifts(model, contacts, every, twists), across=across)
 
 
 def balance(model: Model, node: Node, trial: Trial, v: Array) -> Array:
@@ -288,7 +290,7 @@ def _slip(model: Model, node: Node, along: Array, v: Array) -> Array:
 class Derivative(NamedTuple):
     """What the closed-form derivatives of a trial are made of."""
 
-    blocks: Array  # (6, 6, nl) d link momentum / d twist of the end pose, times h
+    blocks: Blocks  # (nl) d link momentum / d twist of the end pose, times h
     axes: Array  # (6, nv) twist of the end poses per unit of v, divided by h
     gap: ContactRows  # (nc) d contact gap / d v
     spans: Array  # (nspan, nv) d span / d v, divided by h
@@ -304,7 +306,7 @@ def differentiate(model: Model, node: Node, trial: Trial, v: Array) -> Derivativ
     equality = model.timestep * equality_rates(model, trial.frames, axes, trial.q)
     gap = gap._replace(values=model.timestep * gap.values)
     spans = span_rows(model, trial.q, trial.frames, axes)
-    return Derivative(blocks.full(), axes, gap, spans, equality)
+    return Derivative(blocks, axes, gap, spans, equality)
 
 
 def rates(model: Model, node: Node, d: Derivative, dv: Array) -> tuple[Array, Array]:

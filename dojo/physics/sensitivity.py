@@ -252,7 +252,7 @@ def _carried(model: Model, at: Solved) -> Array:
 
 def _momentum_blocks(model: Model, at: Solved) -> tuple[Array, Array]:
     """Answers of the links' momenta to the twists of their end and start poses, (6, 6, nl)."""
-    end = at.derivative.blocks / model.timestep
+    end = at.derivative.blocks.full() / model.timestep
     # When both poses move as one, the momentum moves along.
     return end, force_matrix(at.trial.interval.momentum) - end
 

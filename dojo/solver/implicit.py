@@ -15,6 +15,7 @@ from jax import Array
 from jax.ad_checkpoint import checkpoint_name
 
 from dojo.solver import interior_point
+from dojo.solver.groups import in_groups
 from dojo.solver.interior_point import Solution
 from dojo.solver.linear_system import newton_system
 from dojo.solver.problem import Point, Problem, residual
@@ -35,7 +36,11 @@ def solve(
 
     `start=None` starts from the problem's own point. The solution does not depend on the start.
     """
-    return interior_point.solve(problem, start, kappa, tolerance, max_iterations)
+
+    def solved(problem: Problem, start: Point | None, kappa: Array) -> Solution:
+        return interior_point.solve(problem, start, kappa, tolerance, max_iterations)
+
+    return in_groups(solved)(problem, start, kappa)
 
 
 @solve.defjvp
