@@ -4,7 +4,8 @@
 
 Each case takes the Jacobians of `dojo.linearize` and the gradient by reverse mode of a sum of all
 outputs, in state, control and every parameter; converged or not, all of it is to be finite.
-`--steps` counts for each model; timesteps and kappas are those of stress.py.
+`--steps` counts for each model; timesteps and kappas are those of stress.py. The results file is
+written after each model, and a second run with the same file goes on from it.
 """
 
 import itertools
@@ -30,8 +31,9 @@ def main() -> None:
     """Run all models, print a line for each."""
     args = corpus_parser(__doc__).parse_args()
     jax.config.update("jax_enable_x64", args.x64)
-    found = robots(args)
-    rows = {}
+    before = json.loads(args.out.read_text()) if args.out and args.out.exists() else {}
+    rows = before.get("rows", {})
+    found = {name: model for name, model in robots(args).items() if name not in rows}
     for name, model in progress(found.items(), len(found)):
         rows[name] = count(model, args.steps)
         print(name, rows[name], flush=True)

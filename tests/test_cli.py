@@ -1,5 +1,8 @@
 """The command line, in process."""
 
+import os
+from importlib.metadata import version
+
 import numpy as np
 import pytest
 from chains import CHAIN
@@ -17,6 +20,19 @@ MUSCLE = """<mujoco><worldbody>
 def _no_cache_on_disk(monkeypatch):
     """The commands keep compiled functions on disk, unless the user has chosen a place."""
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
+    monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", ""))  # main may add to them
+
+
+def test_a_command_chooses_a_code_generator_unless_the_user_has(monkeypatch, capsys):
+    older = "--xla_cpu_use_fusion_emitters=false"
+    monkeypatch.setenv("XLA_FLAGS", "--xla_a")
+    known = version("jaxlib").startswith("0.10.")
+    assert main(["inspect", str(MODELS / "sphere.xml")]) == 0
+    assert os.environ["XLA_FLAGS"] == (f"--xla_a {older}" if known else "--xla_a")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=true")
+    assert main(["inspect", str(MODELS / "sphere.xml")]) == 0
+    assert os.environ["XLA_FLAGS"] == "--xla_cpu_use_fusion_emitters=true"
+    capsys.readouterr()
 
 
 def test_simulate_writes_an_animation(tmp_path, capsys):
