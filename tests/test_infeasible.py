@@ -263,3 +263,40 @@ def test_a_mocap_body_that_leaves_a_link_no_room_is_told_of():
     crushed, near = (dojo.Status(int(info.status)) for _, info in ends)
     assert (crushed, near) == (dojo.Status.INFEASIBLE, dojo.Status.CONVERGED)
     assert all(jnp.isfinite(after.q).all() for after, _ in ends)
+
+
+def upright(gap):
+    """A pendulum of 1 m, its end two balls beside each other, a floor that far under them."""
+    balls = '<geom type="sphere" size=".005" pos="{} 0 1" mass=".01"/>'
+    rod = '<geom type="capsule" fromto="0 0 0 0 0 .9" size=".02" mass="1" contype="0"/>'
+    plane = f'<geom type="plane" size="1 1 1" pos="0 0 {0.995 - gap}" contype="0" conaffinity="1"/>'
+    return dojo.load(
+        '<mujoco><default><geom conaffinity="0"/></default><option timestep="0.01"/>'
+        f'<worldbody>{plane}<body><joint axis="0 1 0"/>{rod}'
+        f"{balls.format(0.009)}{balls.format(-0.009)}</body></worldbody></mujoco>"
+    )
+
+
+def test_where_nothing_moves_no_contact_makes_energy():
+    """At rest in balance the work of the impulses is rounding, of either sign."""
+    for gap in (1e-3, 1e-5):
+        model = upright(gap)
+        for kappa in (1e-4, 1e-8):
+            after, info = advance(model, dojo.init(model), kappa)
+            assert int(info.status) == dojo.Status.CONVERGED
+            assert abs(float(after.v[0])) < 1e-12
+        at = dojo.init(model)
+        node = StepProblem.build(Inputs(model, at.q, at.v, jnp.zeros(0), None)).node
+        gaps = jnp.full(2, gap)
+        for rounding in (1e-13, -1e-13):
+            noise = jnp.asarray([rounding])
+            assert not solvability.flung(model, node, noise, gaps, 1e-8 / gaps, noise)
+
+
+def test_an_arm_that_points_straight_out_of_what_it_is_in_is_told_of():
+    """At its dead point a turn either way takes one of its two ends further in."""
+    model = upright(-1e-3)
+    for speed in (0.0, 1.0):
+        after, info = advance(model, dojo.init(model, v=[speed]), 1e-6)
+        assert int(info.status) == dojo.Status.INFEASIBLE
+        assert jnp.isfinite(after.q).all()

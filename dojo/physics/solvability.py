@@ -28,6 +28,8 @@ from dojo.physics.mechanics import (
 _INERTIA_LEFT = 0.5
 # Contacts that add more than this share to the kinetic energy of a step are none.
 _GAIN = 0.1
+# Work below this share of what the contacts' barriers hold, kappa / timestep each, is rounding.
+_REST = 1e-3
 # A contradiction must hold for all velocities of up to this multiple of those at hand.
 _REACH = 10.0
 # Equality constraints that give way by more than this share of what recovery asks for are torn.
@@ -92,7 +94,10 @@ def flung(model: Model, node: Node, v: Array, gap: Array, gamma: Array, pulled: 
     work = 0.5 * jnp.sum(pulled * (node.unhindered + v))
     opened = jnp.maximum(0.0, gap + node.target - node.gap)
     acts = jnp.concatenate([node.weight, jnp.ones_like(gamma[len(node.weight) :])])
-    given = jnp.sum(acts * gamma * opened) / model.timestep + _given_by_mocap(model, node, gamma)
+    # Where all is at rest nothing is left but rounding, far below what the barriers hold.
+    rest = _REST * jnp.maximum(0.0, gap)
+    given = jnp.sum(acts * gamma * (opened + rest)) / model.timestep
+    given += _given_by_mocap(model, node, gamma)
     return work > given + _GAIN * 0.5 * jnp.sum(node.unhindered * (node.mass @ node.unhindered))
 
 
