@@ -32,6 +32,8 @@ def main() -> None:
     args = corpus_parser(__doc__).parse_args()
     jax.config.update("jax_enable_x64", args.x64)
     before = json.loads(args.out.read_text()) if args.out and args.out.exists() else {}
+    if before.get("float64", args.x64) != args.x64:
+        raise SystemExit(f"{args.out}: results of the other precision; choose another file.")
     rows = before.get("rows", {})
     found = {name: model for name, model in robots(args).items() if name not in rows}
     for name, model in progress(found.items(), len(found)):

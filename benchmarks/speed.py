@@ -199,7 +199,7 @@ def report(rows: list[Row], x64: bool) -> dict[str, object]:
         "python": sys.version.split()[0],
         "versions": {"jax": jax.__version__, "mujoco": mujoco.__version__},
         "float64": x64,
-        "xla_flags": os.environ["XLA_FLAGS"].strip(),
+        "xla_flags": os.environ.get("XLA_FLAGS", "").strip(),
         "rows": [dataclasses.asdict(row) for row in rows],
     }
 
