@@ -1,5 +1,9 @@
 """Large batches are solved group by group: the lanes do not notice."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,3 +55,28 @@ def test_a_batch_steps_and_differentiates_the_same_in_groups(monkeypatch):
     assert len(set(np.asarray(whole[1]).tolist())) > 1
     for a, b in zip(whole, grouped, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8)
+
+
+SHARDED = """
+import jax, jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from dojo.solver import groups
+
+groups._LANES = 4
+f = groups.in_groups(lambda x: jax.lax.fori_loop(0, 3, lambda _, y: jnp.sin(y) + x, x))
+lanes = NamedSharding(Mesh(jax.devices(), "b"), PartitionSpec("b"))
+x = jax.device_put(jnp.arange(32.0).reshape(16, 2), lanes)
+compiled = jax.jit(jax.vmap(f)).lower(x).compile()
+assert compiled(x).sharding.is_equivalent_to(lanes, 2)
+assert "while" in compiled.as_text()
+for word in ("all-gather", "all-to-all", "collective-permute"):
+    assert word not in compiled.as_text(), word
+"""
+
+
+def test_a_batch_on_several_devices_stays_there():
+    """Neighbours go to different groups: each device has its share of every group."""
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    run = [sys.executable, "-c", SHARDED]
+    done = subprocess.run(run, env=os.environ | flags, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
