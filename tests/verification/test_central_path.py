@@ -31,10 +31,12 @@ def test_gap_and_force_follow_the_barrier_law(box, kappa, measured):
     measured("gap_over_law", law)
     assert infos.converged.all()
     assert law.shape == (4,)
-    np.testing.assert_allclose(impulse * gap, kappa, rtol=1e-6)
+    # A gap is a difference of heights of up to half a metre, and rounded as these are.
+    rounding = 0.5 * np.finfo(float).eps / gap.min()
+    np.testing.assert_allclose(impulse * gap, kappa, rtol=1e-6 + rounding)
     # The four upper corners, 0.5 m up, pull their share of kappa / 0.5 m.
     np.testing.assert_allclose(impulse.sum(), G * H, rtol=1e-9)
-    np.testing.assert_allclose(law, 1.0, rtol=1e-6 + 4 * kappa / 0.5 / (G * H))
+    np.testing.assert_allclose(law, 1.0, rtol=1e-6 + rounding + 4 * kappa / 0.5 / (G * H))
     assert np.abs(states.v[-1]).max() < 1e-8
 
 
