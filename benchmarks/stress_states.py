@@ -44,7 +44,8 @@ def draw(model: dojo.Model, key: Array) -> Drawn:
     model, q = _on_the_ground(model, q, _gap(next(keys)))
     v = _velocity(model, q, next(keys))
     u = _control(model, next(keys))
-    return Drawn(model, dojo.State(q=q, v=v), u)
+    act = jax.random.uniform(next(keys), (model.na,), model.dtype, -1.0, 1.0)
+    return Drawn(model, dojo.State(q=q, v=v, act=act if model.na else None), u)
 
 
 def _aligned(model: dojo.Model, key: Array) -> Array:

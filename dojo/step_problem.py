@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from dojo.math.vectors import diagonal, dot, safe_norm
 from dojo.model.model import Model
@@ -18,6 +19,8 @@ from dojo.solver.problem import Point, Residual, Rows, Scales, Weights, equality
 
 # Degrees of freedom from which on blocks of the Newton matrix are worth looking at.
 _MANY = 400
+# Of the products that a search begins with, those that the first one does.
+_SHARE = 0.08
 
 
 class Inputs(NamedTuple):
@@ -153,12 +156,20 @@ class StepProblem:
         """The present velocity, and that of the step without contacts and limits."""
         return jax.lax.stop_gradient(jnp.stack([self.node.v, self.node.unhindered]))
 
-    def centered(self, v: Array, rows: Rows, factor: Array, kappa: Array) -> Point:
-        """All products of a kind equal, their size that of this step's momentum and motion."""
+    def centered(
+        self, v: Array, rows: Rows, factor: Array, kappa: Array, first: ArrayLike = False
+    ) -> Point:
+        """Products of a kind equal, their size that of this step's momentum and motion.
+
+        At `first` smaller ones, but for the rows that v leads into: of these, a share of what it
+        takes to push them out. It starts nearer to the solution, and jams more often.
+        """
         momentum, length, speed = self.scales.size
         length = length * factor
         slack = jnp.maximum(rows.gap, length)
-        gamma = jnp.maximum(momentum * length, kappa) / slack
+        share = jnp.where(first, _SHARE, 1.0)
+        pushed = jnp.where(first, _SHARE * momentum, 0.0) * (slack - rows.gap)
+        gamma = jnp.maximum(share * momentum * length, kappa + pushed) / slack
         radius = self.radius(gamma)
         # The radius of a dry joint does not follow the impulses: its psi makes up for that.
         nf = self.mu.shape[0]

@@ -112,7 +112,8 @@ def _iterated(task: _Task, loop: _Loop) -> _Loop:
     holding = search.holds
     here = problem.held(loop.radii.held, holding)
     rows, tangent = here.linearize(loop.x.v)
-    begun = here.centered(loop.x.v, rows, search.factor.astype(kappa.dtype), kappa)
+    factor = search.factor.astype(kappa.dtype)
+    begun = here.centered(loop.x.v, rows, factor, kappa, loop.search == 0)
     at = choose(loop.age == 0, begun, loop.x)
     left = residual(here, rows, at, kappa)
     error = scaled_error(here, at, left, kappa, task.tolerance)

@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from dojo.math.vectors import contract
 from dojo.solver.cones import identity, jordan
@@ -225,9 +226,11 @@ class Problem(Protocol):
         """Values of v to start from, (k, n): the first one, then others."""
         ...
 
-    def centered(self, v: Array, rows: Rows, factor: Array, kappa: Array) -> Point:
+    def centered(
+        self, v: Array, rows: Rows, factor: Array, kappa: Array, first: ArrayLike = False
+    ) -> Point:
         """A point at v well inside all cones, products at least about kappa; a larger factor moves
-        it further inside."""
+        it further inside. `first`: a guess of the solution, as no search has failed yet."""
         ...
 
     def rows(self, v: Array) -> Rows: ...
