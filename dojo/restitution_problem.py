@@ -61,7 +61,10 @@ class RestitutionProblem(StepProblem):
         of_step = step.mu, step.base, step.scales, step.act, step.drive
         return cls(model, node, *of_step, derivative, before, released, acts, offset)
 
-    def rows(self, v: Array) -> Rows:
+    def move(self, v: Array) -> None:
+        """The problem is linear: nothing but v is needed."""
+
+    def rows_after(self, v: Array, trial: Trial | None) -> Rows:
         model, node = self.model, self.node
         balance = contract(node.mass, v - self.before)
         carried = carried_rates(model, node.frames, node.q, node.twists)
@@ -70,9 +73,9 @@ class RestitutionProblem(StepProblem):
         slip = mechanics.slip(model, node, v)
         return Rows(balance=balance, gap=gap, slip=slip, equality=equality)
 
-    def linearize(self, v: Array) -> tuple[Rows, "RestitutionProblem"]:  # type: ignore[override]
-        """The rows, and the problem as its own tangent: it is linear."""
-        return self.rows(v), self
+    def tangent_after(self, v: Array, trial: Trial | None) -> "RestitutionProblem":
+        """The problem is its own tangent."""
+        return self
 
     def rates(self, dv: Array) -> tuple[Array, Array]:
         rate, slip = mechanics.rates(self.model, self.node, self.derivative, dv)

@@ -1,7 +1,7 @@
 """The complementarity problem of one step: the mechanics, as the solver wants them."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from dojo.physics.activation import Drive, driven
 from dojo.physics.dry_friction import cones, largest_impulse
 from dojo.physics.equality import Bonds
 from dojo.physics.mechanics import Derivative, Node, Trial
-from dojo.solver.problem import Point, Residual, Rows, Scales, Weights, equality_pull
+from dojo.solver.problem import Point, Residual, Rows, Scales, Tangent, Weights, equality_pull
 
 # Degrees of freedom from which on blocks of the Newton matrix are worth looking at.
 _MANY = 400
@@ -120,10 +120,18 @@ class StepProblem:
         return jnp.argsort(at[jnp.argmax(jnp.ptp(at, axis=1))], stable=True)
 
     def rows(self, v: Array) -> Rows:
-        return self.rows_after(v, mechanics.move(self.model, self.node, v))
+        """The rows at v."""
+        return self.rows_after(v, self.move(v))
+
+    def linearize(self, v: Array) -> tuple[Rows, Tangent]:
+        """The rows at v and their derivative."""
+        trial = self.move(v)
+        return self.rows_after(v, trial), self.tangent_after(v, trial)
+
+    def move(self, v: Array) -> Any:
+        return mechanics.move(self.model, self.node, v)
 
     def rows_after(self, v: Array, trial: Trial) -> Rows:
-        """The rows at v, which leads to this trial."""
         return Rows(
             balance=mechanics.balance(self.model, self.node, trial, v),
             gap=mechanics.gaps(self.model, self.node, trial),
@@ -131,10 +139,8 @@ class StepProblem:
             equality=mechanics.unmet(self.model, self.node, trial),
         )
 
-    def linearize(self, v: Array) -> tuple[Rows, StepTangent]:
-        trial = mechanics.move(self.model, self.node, v)
-        derivative = mechanics.differentiate(self.model, self.node, trial, v)
-        return self.rows_after(v, trial), StepTangent(self, derivative)
+    def tangent_after(self, v: Array, trial: Trial) -> Tangent:
+        return StepTangent(self, mechanics.differentiate(self.model, self.node, trial, v))
 
     def pull(self, gamma: Array, b: Array) -> Array:
         return mechanics.pull(self.model, self.node, gamma, b)

@@ -51,10 +51,11 @@ def _solve_jvp(tolerance, max_iterations, primals, tangents):  # type: ignore[no
     solution = solution._replace(x=kept[0], converged=kept[1])
 
     def equations(problem: Problem, kappa: Array) -> Any:
-        return residual(problem, problem.rows(solution.x.v), solution.x, kappa)
+        rows = problem.rows_after(solution.x.v, problem.move(solution.x.v))
+        return residual(problem, rows, solution.x, kappa)
 
     _, rate = jax.jvp(equations, (problem, kappa), (tangents[0], tangents[1]))
-    _, tangent = problem.linearize(solution.x.v)
+    tangent = problem.tangent_after(solution.x.v, problem.move(solution.x.v))
     direction = newton_system(problem, tangent, solution.x).solve(rate)
     x_dot = jax.tree.map(jnp.negative, direction)
     return solution, jax.tree.map(_zero_tangent, solution)._replace(x=x_dot)

@@ -6,7 +6,7 @@ Source: Howell et al., arXiv 2203.00806, section IV.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,13 +40,24 @@ class Solution(NamedTuple):
     finite: Array
 
 
+class _Seen(NamedTuple):
+    """The present point, looked at."""
+
+    trial: Any  # where its v leads
+    left: Residual
+    error: Array
+    refused: Array  # as no solution, solved or not
+
+
 class _Loop(NamedTuple):
     x: Point
+    seen: _Seen
     best: Point
     best_error: Array
     counts: Array  # (3,): iterations, row of the list of searches, iterations since it began
     radii: Radii  # of the cones in searches that hold them
     converged: Array
+    over: Array  # nothing is left to be done
     refused: Array
     finite: Array
 
@@ -61,7 +72,7 @@ class _Loop(NamedTuple):
 
     @property
     def age(self) -> Array:
-        """Iterations since the search began; at 0 only x.v is set."""
+        """Iterations since the search began; at 0 nothing but x.v counts."""
         return self.counts[2]
 
 
@@ -91,60 +102,79 @@ def solve(
     little = problem.radius(jnp.full(problem.sizes[0], kappa / problem.scales.size[1]))
 
     def running(loop: _Loop) -> Array:
-        return ~loop.converged & loop.finite & (loop.iterations < max_iterations)
+        return ~loop.over & loop.finite & (loop.iterations < max_iterations)
 
     counts = jnp.asarray([0, 0, 0 if first is None else 1])
     if first is None:
         first = _unset(problem, starts[rows[0][0]])
-    worst, no, yes = jnp.asarray(jnp.inf, kappa.dtype), jnp.asarray(False), jnp.asarray(True)
-    loop = _Loop(
-        first, first, worst, counts, Radii.at(little), converged=no, refused=no, finite=yes
-    )
-    last = lax.while_loop(running, functools.partial(_iterated, task), _batched(loop, starts))
+    worst, no, radii = jnp.asarray(jnp.inf, kappa.dtype), jnp.asarray(False), Radii.at(little)
+    x, seen = _look(task, first, counts, radii)
+    # What is lost later is a step too far; at the start it is the inputs.
+    finite = jnp.isfinite(seen.error)
+    begun = _Loop(x, seen, x, worst, counts, radii, no, no, refused=no, finite=finite)
+    loop = _batched(_judged(task, begun), starts)
+    last = lax.while_loop(running, functools.partial(_iterated, task), loop)
     x = choose(last.converged, last.x, last.best)
     return Solution(x, last.x, last.converged, last.refused, last.iterations, last.finite)
 
 
+def _look(task: _Task, x: Point, counts: Array, radii: Radii) -> tuple[Point, _Seen]:
+    """The point that a loop goes on from, put inside the cones at age 0, and what it is like."""
+    problem, kappa = task.problem, task.kappa
+    _, row, age = counts
+    search = task.search(row)
+    here = problem.held(radii.held, search.holds)
+    trial = problem.move(x.v)
+    rows = here.rows_after(x.v, trial)
+    begun = here.centered(x.v, rows, search.factor.astype(kappa.dtype), kappa, row == 0)
+    x = choose(age == 0, begun, x)
+    left = residual(here, rows, x, kappa)
+    error = scaled_error(here, x, left, kappa, task.tolerance)
+    return x, _Seen(trial, left, error, ~search.holds & problem.refused(x, rows, left))
+
+
+def _judged(task: _Task, loop: _Loop) -> _Loop:
+    """The loop, aware of whether its point is the solution or the best one so far."""
+    error, refused = loop.seen.error, loop.seen.refused
+    solved, counts = error <= task.tolerance, ~task.search(loop.search).holds & ~refused
+    better = (error < loop.best_error) & counts
+    converged = loop.converged | (solved & counts)
+    return loop._replace(
+        best=choose(better, loop.x, loop.best),
+        best_error=jnp.where(better, error, loop.best_error),
+        converged=converged,
+        # In double precision a last step from there squares the residual. Single precision is at
+        # its rounding limit before.
+        over=loop.converged if jnp.finfo(error.dtype).eps < 1e-12 else converged,
+        refused=loop.refused | (solved & refused),
+    )
+
+
 def _iterated(task: _Task, loop: _Loop) -> _Loop:
     """The loop after one iteration."""
-    problem, kappa = task.problem, task.kappa
-    search = task.search(loop.search)
+    search, seen = task.search(loop.search), loop.seen
     holding = search.holds
-    here = problem.held(loop.radii.held, holding)
-    rows, tangent = here.linearize(loop.x.v)
-    factor = search.factor.astype(kappa.dtype)
-    begun = here.centered(loop.x.v, rows, factor, kappa, loop.search == 0)
-    at = choose(loop.age == 0, begun, loop.x)
-    left = residual(here, rows, at, kappa)
-    error = scaled_error(here, at, left, kappa, task.tolerance)
-    system = newton_system(here, tangent, at, task.order)
-    x, length, finite = advance(here, system, left, at, kappa)
+    here = task.problem.held(loop.radii.held, holding)
+    tangent = here.tangent_after(loop.x.v, seen.trial)
+    system = newton_system(here, tangent, loop.x, task.order)
+    x, length, finite = advance(here, system, seen.left, loop.x, task.kappa)
 
-    solved, lost = error <= task.tolerance, ~jnp.isfinite(error)
-    refused = ~holding & problem.refused(at, rows, left)
-    converged = solved & ~holding & ~refused
-    better = (error < loop.best_error) & ~holding & ~refused
+    solved, lost = seen.error <= task.tolerance, ~jnp.isfinite(seen.error)
     fruitless = ((length < _JAMMED) & ~holding) | (loop.age >= search.patience)
-    ended = (solved & (holding | refused)) | lost | ~finite
+    ended = (solved & (holding | seen.refused)) | lost | ~finite
     ended |= fruitless & (loop.iterations < task.last_search)
-    # The step from a converged point is the polish: it squares the residual. It is not taken where
-    # it jams, nor at the rounding limit, which single precision reaches before.
-    polish = jnp.finfo(kappa.dtype).eps < 1e-12
+    # A converged point stays where the step from it jams.
     after = loop._replace(
-        x=choose(converged & (ended if polish else True), at, x),
-        best=choose(better, at, loop.best),
-        best_error=jnp.where(better, error, loop.best_error),
-        counts=loop.counts + jnp.asarray([1, 0, 1]),
-        converged=converged,
-        refused=loop.refused | (solved & refused),
-        # What is lost later was a step too far; at the start it is the inputs.
-        finite=~lost | (loop.iterations > 0),
+        x=choose(loop.converged & ended, loop.x, x), counts=loop.counts + jnp.asarray([1, 0, 1])
     )
-    over = (ended | (loop.iterations == task.last_search) & (loop.search > 0)) & ~converged
-    searched = choose(over, _following(task, loop, after, at, solved, ~lost), after)
+    over = (ended | (loop.iterations == task.last_search) & (loop.search > 0)) & ~loop.converged
+    searched = choose(over, _following(task, loop, after, solved, ~lost), after)
     # There it stays: impulses that go on to grow lose their balance in rounding.
-    proved = holding & (loop.iterations > task.last_search) & _outgrown(problem, at, left)
-    return choose(proved, loop._replace(x=at, counts=after.counts), searched)
+    outgrown = _outgrown(task.problem, loop.x, seen.left)
+    proved = holding & (loop.iterations > task.last_search) & outgrown
+    following = choose(proved, loop._replace(counts=after.counts), searched)
+    x, seen = _look(task, following.x, following.counts, following.radii)
+    return _judged(task, following._replace(x=x, seen=seen))
 
 
 def _outgrown(problem: Problem, x: Point, left: Residual) -> Array:
@@ -159,13 +189,12 @@ def _outgrown(problem: Problem, x: Point, left: Residual) -> Array:
     return balanced & (largest > _OUTGROWN * problem.scales.size[0])
 
 
-def _following(
-    task: _Task, loop: _Loop, after: _Loop, at: Point, solved: Array, found: Array
-) -> _Loop:
-    """The loop after this iteration, at the search that follows what ended at a point.
+def _following(task: _Task, loop: _Loop, after: _Loop, solved: Array, found: Array) -> _Loop:
+    """The loop after this iteration, at the search that follows what ended at the loop's point.
 
     `solved`: whether it is what the search was for; `found`: whether it is one to go on from.
     """
+    at = loop.x
     problem, ended, rows = task.problem, task.search(loop.search), task.searches
     last, growing = loop.iterations == task.last_search, loop.iterations > task.last_search
     led_on = ended.holds & jnp.where(ended.strict, solved, found)

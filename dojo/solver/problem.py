@@ -15,7 +15,7 @@ that of a; the compliance S decides where equality rows depend on each other.
 Layout is component first (see `dojo.math`): b and eta are (d, c).
 """
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
 from jax import Array
@@ -233,9 +233,17 @@ class Problem(Protocol):
         it further inside. `first`: a guess of the solution, as no search has failed yet."""
         ...
 
-    def rows(self, v: Array) -> Rows: ...
+    def move(self, v: Array) -> Any:
+        """Where v leads: what its rows and their derivative are made of, a pytree."""
+        ...
 
-    def linearize(self, v: Array) -> tuple[Rows, Tangent]: ...
+    def rows_after(self, v: Array, trial: Any) -> Rows:
+        """The rows at v, which leads to this trial."""
+        ...
+
+    def tangent_after(self, v: Array, trial: Any) -> Tangent:
+        """Their derivative."""
+        ...
 
     def pull(self, gamma: Array, b: Array) -> Array:
         """N^T gamma + T^T b, (n,)."""
