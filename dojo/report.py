@@ -147,6 +147,7 @@ def _status(
     # An iterate that failed may stand anywhere: ask also where the step would lead unhindered.
     large = jnp.maximum(largest, solvability.free_turn(model, node)) > 1.0
     large |= solvability.saturated(model, node, trial, jax.lax.stop_gradient(solution.x.v))
+    large |= solvability.swung(model, node, (solution.x.v, solution.last.v, node.unhindered))
     large |= solution.refused
     # The last point has the impulses that grew, and perhaps friction that has not settled.
     last = solution.last

@@ -300,3 +300,15 @@ def test_an_arm_that_points_straight_out_of_what_it_is_in_is_told_of():
         after, info = advance(model, dojo.init(model, v=[speed]), 1e-6)
         assert int(info.status) == dojo.Status.INFEASIBLE
         assert jnp.isfinite(after.q).all()
+
+
+@pytest.mark.parametrize(("speed", "solved"), [(0.0, True), (5.0, True), (60.0, False)])
+def test_a_string_that_its_ball_goes_by_is_too_large_a_step(speed, solved):
+    """0.3 m of string, taut, and a ball that goes across it by 5 cm and by 60 cm in a step."""
+    model = dojo.load("""<mujoco><option timestep="0.01"/><worldbody><site name="top" pos="0 0 1"/>
+      <body pos="0 0 .7"><joint type="slide" axis="1 0 0"/><joint type="slide" axis="0 0 1"/>
+      <geom type="sphere" size=".02" mass="1"/><site name="ball"/></body></worldbody>
+      <tendon><spatial limited="true" range="0 .3"><site site="top"/><site site="ball"/></spatial>
+      </tendon></mujoco>""")
+    named = ["CONVERGED" if solved else "STEP_TOO_LARGE"] * 4
+    assert outcomes(model, v=[speed, -1.0]) == named

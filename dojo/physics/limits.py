@@ -36,7 +36,7 @@ def limit_table(model: Model) -> LimitTable:
 
 def span_rows(model: Model, q: Array, frames: Frames, axes: Array) -> Array:
     """Rates of the limited spans by the degrees of freedom with these motion axes, (nspan, nv)."""
-    t, tendons = model.topology, _tendon_rows(model, frames, axes)
+    t, tendons = model.topology, tendon_pull(model, frames, axes)
     if not len(t.limited_balls):
         return tendons
     world = matvec(frames.rot[:, :, t.limited_balls], _turned(model, q)[1])
@@ -50,7 +50,7 @@ def span_pull(model: Model, q: Array, v: Array, frames: Frames, axes: Array) -> 
     Those of tendons are the rates at its start. A ball pulls about the axis that it is turned about
     where v leads: that of the start adds energy when a light body swings along its limit.
     """
-    t, tendons = model.topology, _tendon_rows(model, frames, axes)
+    t, tendons = model.topology, tendon_pull(model, frames, axes)
     if not len(t.limited_balls):
         return tendons
     _, axis = _turned(model, integrate(model, q, model.timestep * v))
@@ -60,7 +60,7 @@ def span_pull(model: Model, q: Array, v: Array, frames: Frames, axes: Array) -> 
     return jnp.concatenate([tendons, own])
 
 
-def _tendon_rows(model: Model, frames: Frames, axes: Array) -> Array:
+def tendon_pull(model: Model, frames: Frames, axes: Array) -> Array:
     """Rates of the limited tendons' lengths, (ntlimit, nv)."""
     limited = model.topology.limited_tendons
     if not len(limited):

@@ -3,6 +3,8 @@
 Links that turn too far, and bounds that contradict each other.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,14 +14,16 @@ from dojo.math.vectors import contract, diagonal, total
 from dojo.model.layout import layout
 from dojo.model.model import Model
 from dojo.physics.collision import contact_links
-from dojo.physics.inertia import tree_blocks
+from dojo.physics.inertia import solve_mass, tree_blocks
 from dojo.physics.kinematics import link_twists
+from dojo.physics.limits import tendon_pull
 from dojo.physics.mechanics import (
     RECOVERY_SPEED,
     Node,
     Trial,
     differentiate,
     free_response,
+    move,
     pull,
 )
 
@@ -53,6 +57,25 @@ def free_turn(model: Model, node: Node) -> Array:
     """Largest angle [rad] a link would turn by without contacts and limits, to first order."""
     spin = link_twists(model, node.axes, node.unhindered)[:3]
     return model.timestep * jnp.max(jnp.sqrt(total(spin * spin)), initial=0.0)
+
+
+def swung(model: Model, node: Node, speeds: Sequence[Array]) -> Array:
+    """Whether a limited tendon turns its pull by more than a radian where one of these leads: ().
+
+    At the end of the step, by speeds (nv,).
+
+    The impulse of its limit acts as the step begins. What it can no longer shorten at the end, as
+    a string whose ball has gone by, is out of reach. Angles are those of the accelerations.
+    """
+    if not len(model.topology.limited_tendons):
+        return jnp.asarray(False)
+    ends = [move(model, node, v) for v in speeds]
+    places = [(node.frames, node.axes), *((end.frames, end.axes) for end in ends)]
+    rows = jnp.stack([tendon_pull(model, *place) for place in places])
+    answers = solve_mass(model, node.mass, rows.reshape(-1, model.nv).T).T.reshape(rows.shape)
+    sizes = jnp.sqrt(jnp.sum(rows * answers, axis=-1))
+    along = jnp.sum(rows[1:] * answers[0], axis=-1)
+    return (along < np.cos(1.0) * sizes[0] * sizes[1:]).any()
 
 
 def barrier_turn(model: Model, node: Node, kappa: Array) -> Array:
