@@ -43,16 +43,25 @@ _Tree = TypeVar("_Tree")
 class _Directions(NamedTuple):
     """The parts that every candidate direction is a sum of."""
 
-    newton: Point  # to the targets kappa
-    to_impact: Point
-    to_cone: Point
+    first: Point  # (3, ...): to the targets kappa, then by more of each target
     second: Point
 
-    def combined(self, further: Array, weight: Array) -> Point:
-        """The direction to the targets kappa + `further` (2,)."""
-        return jax.tree.map(
-            lambda a, n, f, s: a + further[0] * n + further[1] * f - weight * s, *self
-        )
+    def combined(self, further: Array, weights: Array) -> Point:
+        """Directions (k, ...) to targets kappa + `further` (k, 2), by weights (k,) of second."""
+        parts = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), self.first, self.second)
+        return _sums(jnp.stack([jnp.ones_like(weights), *further.T, -weights], axis=1), parts)
+
+
+def _sums(shares: Array, parts: _Tree) -> _Tree:
+    """Sums (k, ...) of parts (n, ...) with shares (k, n).
+
+    Products of matrices: written out, a compiler makes them anew for all that they go into.
+    """
+
+    def summed(a: Array) -> Array:
+        return contract(shares, a.reshape(len(a), -1)).reshape(len(shares), *a.shape[1:])
+
+    return jax.tree.map(summed, parts)
 
 
 def advance(
@@ -62,14 +71,14 @@ def advance(
     directions, affine, curvature = _directions(problem, system, r, x, kappa)
     targets, weights = _choices(problem, x, affine, curvature, kappa)
 
-    def outcome(target: Array, weight: Array) -> tuple[Point, Array, Array, Array]:
-        d = directions.combined(target - kappa, weight)
+    def outcome(d: Point, target: Array) -> tuple[Point, Array, Array, Array]:
         length = step_length(problem, x, d)
         y = _moved(problem, x, d, length, target[1])
         before, after = _spread(problem, x, target), _spread(problem, y, target)
         return y, length, before, _shortfall(before, after, length, target, kappa)
 
-    points, lengths, before, shortfalls = jax.vmap(outcome)(targets, weights)
+    candidates = directions.combined(targets - kappa, weights)
+    points, lengths, before, shortfalls = jax.vmap(outcome)(candidates, targets)
     # The last one only centers: at the centre already there is nothing to gain from it.
     centered = (before[-1] <= _CLOSE * targets[-1].max()).all()
     last = jnp.arange(len(weights)) == len(weights) - 1
@@ -114,13 +123,12 @@ def _directions(
         zero.with_products(zero.impact, unit),
     ]
     stacked = jax.vmap(system.solve_scaled)(jax.tree.map(lambda *a: jnp.stack(a), *sides))
-    parts = (jax.tree.map(lambda a, k=k: a[k], stacked) for k in range(3))
-    newton, to_impact, to_cone = parts
-    affine = jax.tree.map(lambda a, n, f: a - kappa * (n + f), newton, to_impact, to_cone)
+    shares = jnp.stack([jnp.ones_like(kappa), -kappa, -kappa])
+    affine = jax.tree.map(lambda a: a[0], _sums(shares[None], stacked))
     curvature = _curvature(problem, system, affine)
     weighed = divide(curvature.cone, system.scaling.times(eta))
     bend = zero.with_products(curvature.orthant, system.scaling.times(weighed))
-    directions = _Directions(newton, to_impact, to_cone, system.solve_scaled(bend))
+    directions = _Directions(stacked, system.solve_scaled(bend))
     return directions, affine, curvature
 
 

@@ -49,7 +49,9 @@ class _Seen(NamedTuple):
     refused: Array  # as no solution, solved or not
 
 
-class _Loop(NamedTuple):
+class Loop(NamedTuple):
+    """Where the iteration stands."""
+
     x: Point
     seen: _Seen
     best: Point
@@ -76,7 +78,7 @@ class _Loop(NamedTuple):
         return self.counts[2]
 
 
-class _Task(NamedTuple):
+class Task(NamedTuple):
     """What every iteration of a solve needs."""
 
     problem: Problem
@@ -95,15 +97,25 @@ def solve(
     problem: Problem, first: Point | None, kappa: Array, tolerance: float, max_iterations: int
 ) -> Solution:
     """Bring a point, the problem's own if None, to the kappa point of the problem."""
+    task, loop = begin(problem, first, kappa, tolerance, max_iterations)
+
+    def running(loop: Loop) -> Array:
+        return ~loop.over & loop.finite & (loop.iterations < max_iterations)
+
+    last = lax.while_loop(running, functools.partial(iterated, task), loop)
+    x = choose(last.converged, last.x, last.best)
+    return Solution(x, last.x, last.converged, last.refused, last.iterations, last.finite)
+
+
+def begin(
+    problem: Problem, first: Point | None, kappa: Array, tolerance: float, max_iterations: int
+) -> tuple[Task, Loop]:
+    """What `solve` iterates with, and where it begins."""
     starts = problem.starts()
     last_search = int(_LAST_SEARCH * max_iterations)
     rows = searches.AMONG_MANY if problem.of_many else searches.SEARCHES
-    task = _Task(problem, starts, kappa, tolerance, last_search, problem.order(), rows)
+    task = Task(problem, starts, kappa, tolerance, last_search, problem.order(), rows)
     little = problem.radius(jnp.full(problem.sizes[0], kappa / problem.scales.size[1]))
-
-    def running(loop: _Loop) -> Array:
-        return ~loop.over & loop.finite & (loop.iterations < max_iterations)
-
     counts = jnp.asarray([0, 0, 0 if first is None else 1])
     if first is None:
         first = _unset(problem, starts[rows[0][0]])
@@ -111,14 +123,11 @@ def solve(
     x, seen = _look(task, first, counts, radii)
     # What is lost later is a step too far; at the start it is the inputs.
     finite = jnp.isfinite(seen.error)
-    begun = _Loop(x, seen, x, worst, counts, radii, no, no, refused=no, finite=finite)
-    loop = _batched(_judged(task, begun), starts)
-    last = lax.while_loop(running, functools.partial(_iterated, task), loop)
-    x = choose(last.converged, last.x, last.best)
-    return Solution(x, last.x, last.converged, last.refused, last.iterations, last.finite)
+    begun = Loop(x, seen, x, worst, counts, radii, no, no, refused=no, finite=finite)
+    return task, _batched(_judged(task, begun), starts)
 
 
-def _look(task: _Task, x: Point, counts: Array, radii: Radii) -> tuple[Point, _Seen]:
+def _look(task: Task, x: Point, counts: Array, radii: Radii) -> tuple[Point, _Seen]:
     """The point that a loop goes on from, put inside the cones at age 0, and what it is like."""
     problem, kappa = task.problem, task.kappa
     _, row, age = counts
@@ -133,7 +142,7 @@ def _look(task: _Task, x: Point, counts: Array, radii: Radii) -> tuple[Point, _S
     return x, _Seen(trial, left, error, ~search.holds & problem.refused(x, rows, left))
 
 
-def _judged(task: _Task, loop: _Loop) -> _Loop:
+def _judged(task: Task, loop: Loop) -> Loop:
     """The loop, aware of whether its point is the solution or the best one so far."""
     error, refused = loop.seen.error, loop.seen.refused
     solved, counts = error <= task.tolerance, ~task.search(loop.search).holds & ~refused
@@ -150,7 +159,7 @@ def _judged(task: _Task, loop: _Loop) -> _Loop:
     )
 
 
-def _iterated(task: _Task, loop: _Loop) -> _Loop:
+def iterated(task: Task, loop: Loop) -> Loop:
     """The loop after one iteration."""
     search, seen = task.search(loop.search), loop.seen
     holding = search.holds
@@ -189,7 +198,7 @@ def _outgrown(problem: Problem, x: Point, left: Residual) -> Array:
     return balanced & (largest > _OUTGROWN * problem.scales.size[0])
 
 
-def _following(task: _Task, loop: _Loop, after: _Loop, solved: Array, found: Array) -> _Loop:
+def _following(task: Task, loop: Loop, after: Loop, solved: Array, found: Array) -> Loop:
     """The loop after this iteration, at the search that follows what ended at the loop's point.
 
     `solved`: whether it is what the search was for; `found`: whether it is one to go on from.
@@ -209,7 +218,7 @@ def _following(task: _Task, loop: _Loop, after: _Loop, solved: Array, found: Arr
     return _begun(task, after._replace(radii=radii), row, unit, led_on & radii.near() | growing)
 
 
-def _begun(task: _Task, loop: _Loop, row: Array, reached: Point, near: Array) -> _Loop:
+def _begun(task: Task, loop: Loop, row: Array, reached: Point, near: Array) -> Loop:
     """The loop at the beginning of a search, from what the last one reached.
 
     `reached` has b in units of the radius of its cones; `near`, whether a search that holds the
@@ -225,7 +234,7 @@ def _begun(task: _Task, loop: _Loop, row: Array, reached: Point, near: Array) ->
     )
 
 
-def _batched(loop: _Loop, data: Array) -> _Loop:
+def _batched(loop: Loop, data: Array) -> Loop:
     """The same values, under `vmap` one each for every lane of `data`.
 
     Carries that become batched in the loop alone make JAX trace its body once more.
