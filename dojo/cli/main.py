@@ -111,7 +111,7 @@ def _prepare_jax() -> None:
         home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(home / "dojo" / "jax"))
     # XLA's older code generator for CPUs takes two thirds of the time, and what it makes is no
-    # slower (docs/theory.md). An unknown flag would end the process.
+    # slower (docs/performance.md). An unknown flag would end the process.
     flags = os.environ.get("XLA_FLAGS", "")
     if version("jaxlib").startswith("0.10.") and "xla_cpu_use_fusion_emitters" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false".strip()
