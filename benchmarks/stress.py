@@ -42,7 +42,7 @@ KAPPAS = {"float64": (1e-2, 1e-4, 1e-6, 1e-8), "float32": (1e-2, 1e-3, 1e-4, 1e-
 LANES, FEW = 256, 32
 QUICK = 50
 SUBSTEPS, CURES = 8, 64  # parts of a step that was too large; how many such steps of a robot
-KEPT_FAILURES = 200
+KEPT_FAILURES = 40  # of each robot
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,10 +235,11 @@ def record(cell: Cell, out: Outcome, results: dict[str, Any]) -> None:
     solved = out["iterations"][out["status"] == dojo.Status.CONVERGED]
     row["iterations"] = dict(Counter(row["iterations"]) + Counter(map(str, solved.tolist())))
     row["not_finite"] += int((~out["finite"]).sum())
-    for lane in np.flatnonzero(out["status"] != dojo.Status.CONVERGED):
-        if names[lane] != "STEP_TOO_LARGE" and len(results["failures"]) < KEPT_FAILURES:
-            failure = dataclasses.asdict(cell) | {"lane": int(lane), "status": names[lane]}
-            results["failures"].append(failure)
+    kept = sum(failure["robot"] == cell.robot for failure in results["failures"])
+    failed = [j for j, name in enumerate(names) if name not in ("CONVERGED", "STEP_TOO_LARGE")]
+    for lane in failed[: max(0, KEPT_FAILURES - kept)]:
+        failure = dataclasses.asdict(cell) | {"lane": lane, "status": names[lane]}
+        results["failures"].append(failure)
 
 
 def replay(file: Path, found: dict[str, dojo.Model]) -> None:
