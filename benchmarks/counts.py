@@ -5,12 +5,13 @@
 
 Per model, a batch of 64 in single precision: floating-point operations, bytes and kernels of one
 iteration of the solver, of a step and of `linearize`, as the compiler counts them (the body of a
-loop once), and iterations of 1280 settled steps under random control. These are the same on every
-machine with the same versions of JAX, to rounding in the iterations; wall times are not.
+loop once), and iterations of 1280 settled steps under random control. Unlike wall times, they do
+not depend on what else the machine does; on JAX, its flags and the kind of machine they may.
 """
 
 import argparse
 import json
+import os
 import platform
 import re
 from collections.abc import Callable
@@ -43,7 +44,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     record = json.loads(RECORD.read_text()) if RECORD.exists() else {"versions": {}, "models": {}}
-    versions = {"jax": jax.__version__, "machine": platform.machine()}
+    flags = os.environ.get("XLA_FLAGS", "")
+    versions = {"jax": jax.__version__, "machine": platform.machine(), "xla_flags": flags}
     if not args.out and record["versions"] != versions:
         print(f"The record is of {record['versions']}, this is {versions}: programs may differ.")
     found = {}
@@ -59,8 +61,7 @@ def counted(model: dojo.Model) -> Counts:
     """All counts of one model."""
     states, us, iterations = settled(model)
     problems = jax.jit(jax.vmap(lambda s, u: problem(model, s, u)))(states, us)
-    task, loops = jax.jit(jax.vmap(begun))(problems)
-    del task
+    loops = jax.jit(jax.vmap(lambda of: begun(of)[1]))(problems)
 
     def iterated(of: StepProblem, loop: interior_point.Loop) -> interior_point.Loop:
         return interior_point.iterated(begun(of)[0], loop)

@@ -312,3 +312,6 @@ def test_a_string_that_its_ball_goes_by_is_too_large_a_step(speed, solved):
       </tendon></mujoco>""")
     named = ["CONVERGED" if solved else "STEP_TOO_LARGE"] * 4
     assert outcomes(model, v=[speed, -1.0]) == named
+    parts = dojo.SolverOptions(substeps=8)
+    _, info = dojo.step(model, dojo.init(model, v=[speed, -1.0]), options=parts)
+    assert info.converged

@@ -51,6 +51,41 @@ def test_newton_system_is_the_derivative_of_the_residual(name):
         )
 
 
+@pytest.mark.parametrize(("dtype", "iterations"), [("float32", 0), ("float64", 1)])
+def test_a_solution_is_seen_to_be_one(dtype, iterations):
+    """In double precision the step that squares the residual is taken from there, and no other."""
+    model = dojo.load(MODELS / "hopper.xml", timestep=0.01, dtype=dtype)
+    start = dojo.init(model)
+    u = jnp.zeros(model.nu, model.dtype)
+    problem = StepProblem.build(Inputs(model, start.q, start.v, u, None))
+    kappa, tolerance = jnp.asarray(1e-4, model.dtype), 1e-4 if dtype == "float32" else 1e-9
+    solve = jax.jit(lambda x: interior_point.solve(problem, x, kappa, tolerance, 60))
+    first = solve(None)
+    again = solve(first.x)
+    assert first.converged
+    assert again.converged
+    assert first.iterations > 2
+    assert again.iterations == iterations
+
+
+def test_a_first_search_begins_with_what_contacts_lack():
+    """A box that falls level: the lower corners are led into the floor, the upper ones are not."""
+    model = dojo.load(MODELS / "box.xml", timestep=0.01)
+    start = dojo.init(model, v=[0, 0, -5.0, 0, 0, 0])
+    problem = StepProblem.build(Inputs(model, start.q, start.v, jnp.zeros(0), None))
+    v, kappa = problem.starts()[1], jnp.asarray(1e-8)
+    rows, (momentum, length, _) = problem.rows(v), problem.scales.size
+    even, uneven = (
+        problem.centered(v, rows, jnp.asarray(0.1), kappa, first) for first in (False, True)
+    )
+    np.testing.assert_allclose(even.gamma * even.slack, 0.1 * momentum * length)
+    led_in = rows.gap < 0
+    assert led_in.sum() == 4
+    lacked = kappa + 0.08 * momentum * (0.1 * length - rows.gap)
+    expected = jnp.where(led_in, lacked, 0.008 * momentum * length)
+    np.testing.assert_allclose(uneven.gamma * uneven.slack, expected)
+
+
 def test_the_fixed_point_of_the_radii_leads_to_the_solution(monkeypatch):
     """Searches with held radii alone find what the free ones find, and through more than one."""
     model = dojo.load(MODELS / "hopper.xml", timestep=0.01)

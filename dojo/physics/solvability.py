@@ -1,6 +1,6 @@
 """Why a step may have no solution: looked at when one was not found.
 
-Links that turn too far, and bounds that contradict each other.
+Links and strings that turn too far, and bounds that contradict each other.
 """
 
 from collections.abc import Sequence
@@ -60,12 +60,11 @@ def free_turn(model: Model, node: Node) -> Array:
 
 
 def swung(model: Model, node: Node, speeds: Sequence[Array]) -> Array:
-    """Whether a limited tendon turns its pull by more than a radian where one of these leads: ().
+    """Whether a limited tendon pulls by more than a radian another way at the end of a step: ().
 
-    At the end of the step, by speeds (nv,).
-
-    The impulse of its limit acts as the step begins. What it can no longer shorten at the end, as
-    a string whose ball has gone by, is out of reach. Angles are those of the accelerations.
+    At one of the ends that `speeds`, (nv,) each, lead to. The impulse of its limit acts as the step
+    begins: what it cannot shorten at the end, a string whose ball has gone by, is out of reach.
+    Angles are those of the accelerations.
     """
     if not len(model.topology.limited_tendons):
         return jnp.asarray(False)

@@ -176,8 +176,10 @@ def iterated(task: Task, loop: Loop) -> Loop:
     after = loop._replace(
         x=choose(loop.converged & ended, loop.x, x), counts=loop.counts + jnp.asarray([1, 0, 1])
     )
-    over = (ended | (loop.iterations == task.last_search) & (loop.search > 0)) & ~loop.converged
-    searched = choose(over, _following(task, loop, after, solved, ~lost), after)
+    given_up = ended | (loop.iterations == task.last_search) & (loop.search > 0)
+    searched = choose(
+        given_up & ~loop.converged, _following(task, loop, after, solved, ~lost), after
+    )
     # There it stays: impulses that go on to grow lose their balance in rounding.
     outgrown = _outgrown(task.problem, loop.x, seen.left)
     proved = holding & (loop.iterations > task.last_search) & outgrown

@@ -30,9 +30,9 @@ _MESSAGES = {
         "kappa or a larger SolverOptions(max_iterations=...)."
     ),
     Status.STEP_TOO_LARGE: (
-        "Links turned, or would turn unhindered, so far within the step that there may be no "
-        "solution: the momentum of a chain of links saturates at large angles. Or the only motion "
-        "found has contacts make energy. "
+        "Links or limited tendons turned, or would turn unhindered, so far within the step that "
+        "there may be no solution: the momentum of a chain of links saturates at large angles. Or "
+        "the only motion found has contacts make energy. "
         "Use a smaller timestep, or SolverOptions(substeps=...)."
     ),
     Status.NONFINITE: (
